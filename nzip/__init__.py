@@ -1,0 +1,65 @@
+"""nzip: neural text compression that is lossless and bit-exact on every machine.
+
+>>> import nzip
+>>> nzip.decompress(nzip.compress(b"to be, or not to be")) == b"to be, or not to be"
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    ChecksumError,
+    FormatError,
+    LimitError,
+    ModelFileError,
+    ModelNotFoundError,
+    NzipError,
+    TruncatedError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from .file import NzipFile, open
+    from .stream import Compressor, Decompressor, compress, decompress
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChecksumError",
+    "Compressor",
+    "Decompressor",
+    "FormatError",
+    "LimitError",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "NzipError",
+    "NzipFile",
+    "TruncatedError",
+    "UnsupportedError",
+    "__version__",
+    "compress",
+    "decompress",
+    "open",
+]
+
+_LATE = {
+    "Compressor": "stream",
+    "Decompressor": "stream",
+    "compress": "stream",
+    "decompress": "stream",
+    "NzipFile": "file",
+    "open": "file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for (PEP 562): starting stays cheap."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LATE[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,203 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The entropy coders, a batch a call, the GIL released: thin over kernel/coder.h.
+
+Binary coder, byte-alphabet coder, window coder (block arithmetic coding) and the blocks of
+``static`` mode. ``nzip.reference`` has the same coders in plain Python.
+"""
+
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+
+cdef extern from "kernel/coder.h" nogil:
+    size_t nz_encode_bits(const uint8_t *, const uint16_t *, size_t, uint8_t *, size_t)
+    void nz_decode_bits(const uint8_t *, size_t, const uint16_t *, size_t, uint8_t *)
+    size_t nz_encode_symbols(const uint8_t *, const uint32_t *, size_t, size_t, uint8_t *, size_t)
+    int nz_decode_symbols(const uint8_t *, size_t, const uint32_t *, size_t, size_t, uint8_t *)
+    size_t nz_encode_windows(const uint8_t *, size_t, const uint16_t *, int, uint64_t *)
+    size_t nz_decode_windows(const uint64_t *, size_t, const uint16_t *, int, uint8_t *, size_t)
+    size_t nz_static_encode(const uint8_t *, size_t, uint8_t *, size_t)
+    int nz_static_decode(const uint8_t *, size_t, uint8_t *, size_t)
+
+
+cdef size_t _NO_ROOM = <size_t>-1
+MIN_WINDOW = 8
+MAX_WINDOW = 64
+
+
+cdef const uint8_t *_start(const uint8_t[::1] data) noexcept nogil:
+    return &data[0] if data.shape[0] else NULL
+
+
+cdef _bytes(uint8_t *out, size_t size):
+    return None if size == _NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
+
+
+def encode_bits(const uint8_t[::1] bits not None, const uint16_t[::1] p1 not None):
+    """Arithmetic code of ``bits`` (uint8 [n], 0 or 1), ``p1`` (uint16 [n]) being the probability
+    of a one in 1/65536.
+
+    Raises ValueError for a probability of zero or lengths that differ.
+    """
+    cdef size_t n = bits.shape[0], i, size
+    cdef bint bad = n != <size_t>p1.shape[0]
+    if not bad:
+        for i in range(n):
+            bad |= p1[i] == 0 or bits[i] > 1
+    if bad:
+        raise ValueError("bits are 0 or 1, each with a probability of 1 to 65535")
+    cdef size_t capacity = 2 * n + 16
+    cdef uint8_t *out = <uint8_t *>malloc(capacity)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = nz_encode_bits(_start(bits), &p1[0] if n else NULL, n, out, capacity)
+        return _bytes(out, size)
+    finally:
+        free(out)
+
+
+def decode_bits(const uint8_t[::1] code not None, const uint16_t[::1] p1 not None):
+    """The bits of an arithmetic code, as bytes 0 or 1, one for each of ``p1`` (uint16 [n])."""
+    cdef size_t n = p1.shape[0]
+    result = PyBytes_FromStringAndSize(NULL, n)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    cdef size_t i
+    for i in range(n):
+        if p1[i] == 0:
+            raise ValueError("a probability is 1 to 65535")
+    if n:
+        with nogil:
+            nz_decode_bits(_start(code), code.shape[0], &p1[0], n, target)
+    return result
+
+
+cdef int _check_rows(const uint32_t[:, ::1] rows, size_t n) except -1:
+    """One fixed row or one a symbol; each rises from 0 to 65536."""
+    cdef size_t i, k, count = rows.shape[0]
+    cdef bint bad = rows.shape[1] != 257 or (count != n and count != 1)
+    if not bad:
+        for i in range(count):
+            bad |= rows[i, 0] != 0 or rows[i, 256] != 65536
+            for k in range(256):
+                bad |= rows[i, k] > rows[i, k + 1]
+    if bad:
+        raise ValueError("cumulative is uint32 [1 or n, 257], each row rising from 0 to 65536")
+    return 0
+
+
+def encode_symbols(const uint8_t[::1] symbols not None, const uint32_t[:, ::1] cumulative not None,
+                   bint check=True):
+    """Arithmetic code of bytes (uint8 [n]) under integer cumulative frequencies.
+
+    cumulative: uint32 [n, 257] (a distribution a symbol) or [1, 257] (one for all), rising from 0
+    to 65536. Raises ValueError for a symbol of frequency zero; with ``check`` also for rows that
+    are no distribution (without it the caller vouches for them).
+    """
+    cdef size_t n = symbols.shape[0], i, size
+    cdef size_t stride = 0 if cumulative.shape[0] == 1 else 257
+    if check:
+        _check_rows(cumulative, n)
+        for i in range(n):
+            if cumulative[i if stride else 0, symbols[i]] == cumulative[i if stride else 0, symbols[i] + 1]:
+                raise ValueError("a symbol of frequency zero cannot be coded")
+    cdef size_t capacity = 2 * n + 16
+    cdef uint8_t *out = <uint8_t *>malloc(capacity)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = nz_encode_symbols(_start(symbols), &cumulative[0, 0], stride, n, out, capacity)
+        return _bytes(out, size)
+    finally:
+        free(out)
+
+
+def decode_symbols(const uint8_t[::1] code not None, const uint32_t[:, ::1] cumulative not None,
+                   size_t size, bint check=True):
+    """``size`` bytes of an arithmetic code; ``cumulative`` as it was encoded with."""
+    if check:
+        _check_rows(cumulative, size)
+    cdef size_t stride = 0 if cumulative.shape[0] == 1 else 257
+    cdef int rc = 0
+    result = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    if size:
+        with nogil:
+            rc = nz_decode_symbols(_start(code), code.shape[0], &cumulative[0, 0], stride, size, target)
+    if rc:
+        raise MemoryError
+    return result
+
+
+cdef int _check_windows(const uint16_t[::1] tree, int width) except -1:
+    cdef int i
+    cdef bint bad = tree.shape[0] != 256 or not MIN_WINDOW <= width <= MAX_WINDOW
+    if not bad:
+        for i in range(1, 256):
+            bad |= tree[i] == 0
+    if bad:
+        raise ValueError("a window has 8 to 64 bits, a tree 256 probabilities of 1 to 65535")
+    return 0
+
+
+def encode_windows(const uint8_t[::1] text not None, const uint16_t[::1] tree not None, int width,
+                   uint64_t[::1] codes not None):
+    """Cut ``text`` into windows of ``width`` bits under one fixed byte distribution.
+
+    tree: uint16 [256], the probability of a one at each node of the byte tree (entry 0 unused).
+    codes: receives a codeword a window; as long as the text. Returns the number of windows.
+    """
+    _check_windows(tree, width)
+    if codes.shape[0] < text.shape[0]:
+        raise ValueError("codes must be as long as the text")
+    cdef size_t n = text.shape[0], windows = 0
+    if n:
+        with nogil:
+            windows = nz_encode_windows(&text[0], n, &tree[0], width, &codes[0])
+    return windows
+
+
+def decode_windows(const uint64_t[::1] codes not None, const uint16_t[::1] tree not None, int width,
+                   size_t size):
+    """The text of windows; ValueError unless it has ``size`` bytes."""
+    _check_windows(tree, width)
+    result = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    cdef size_t n = 0
+    if codes.shape[0]:
+        with nogil:
+            n = nz_decode_windows(&codes[0], codes.shape[0], &tree[0], width, target, size)
+    if n != size:
+        raise ValueError("windows that no encoder writes")
+    return result
+
+
+def static_encode(const uint8_t[::1] text not None):
+    """A block of ``static`` mode; None if it is not shorter than the text."""
+    cdef size_t n = text.shape[0], size
+    cdef uint8_t *out = <uint8_t *>malloc(n + 1)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = nz_static_encode(_start(text), n, out, n - 1)
+        return _bytes(out, size)
+    finally:
+        free(out)
+
+
+def static_decode(const uint8_t[::1] code not None, size_t size):
+    """Decode a block of ``size`` bytes; ValueError if its table of counts is malformed."""
+    cdef int rc
+    result = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    with nogil:
+        rc = nz_static_decode(_start(code), code.shape[0], target, size)
+    if rc == -2:
+        raise MemoryError
+    if rc:
+        raise ValueError("a malformed table of counts")
+    return result

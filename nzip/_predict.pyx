@@ -1,0 +1,201 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
+
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import os
+
+
+cdef extern from "kernel/engine.h" nogil:
+    ctypedef struct nz_model:
+        pass
+    ctypedef struct nz_engine:
+        const char *name
+        size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        size_t (*eqinfo_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
+    const nz_engine *nz_engine_select(const char *)
+    int nz_block_lanes(size_t)
+    nz_model *nz_model_new(int, int, int, const int *, const int *, const int8_t *, const int8_t *,
+                           const int32_t *, const int32_t *, const int8_t *, const int32_t *,
+                           const int32_t *, int *)
+    void nz_model_free(nz_model *)
+
+
+cdef const nz_engine *_engine = NULL
+cdef size_t _NO_ROOM = <size_t>-1
+cdef size_t _NO_MEMORY = <size_t>-2
+
+
+cdef const nz_engine *_get_engine() except NULL:
+    """The engine that NZIP_KERNEL names, or the fastest that runs here."""
+    global _engine
+    if _engine is NULL:
+        name = os.environ.get("NZIP_KERNEL")
+        if not name:
+            _engine = nz_engine_select(NULL)
+        else:
+            encoded = name.encode()
+            _engine = nz_engine_select(encoded)
+            if _engine is NULL:
+                raise ImportError(
+                    f"NZIP_KERNEL={name}: no such kernel, or this CPU cannot run it"
+                    " (portable, avx2, avx512)"
+                )
+    return _engine
+
+
+def engine_name():
+    """Name of the engine in use: portable, avx2 or avx512."""
+    return _get_engine().name.decode()
+
+
+def block_lanes(size_t size):
+    """Lanes that a block of ``size`` bytes is split into."""
+    return nz_block_lanes(size)
+
+
+cdef class Predictor:
+    """The weights of an M1, packed for the kernel.
+
+    Shapes as in docs/format.md; the arguments are buffers of little-endian numbers. Raises
+    OverflowError for a number outside its range.
+    """
+
+    cdef nz_model *model
+    cdef const uint8_t[::1] table  # keeps the mapped file alive
+
+    def __cinit__(self, int hidden, int embed, orders, table_bits, const uint8_t[::1] table,
+                  const uint8_t[::1] gates, const uint8_t[::1] gates_mult,
+                  const uint8_t[::1] gates_bias, const uint8_t[::1] out,
+                  const uint8_t[::1] out_mult, const uint8_t[::1] out_bias):
+        cdef int order[8]
+        cdef int bits[8]
+        cdef int n = len(orders)
+        cdef int bad = 0
+        cdef int i
+        cdef int rows = 4 * hidden
+        cdef int32_t *words = <int32_t *>malloc((2 * rows + 512) * sizeof(int32_t))
+        if words is NULL:
+            raise MemoryError
+        for i in range(n):
+            order[i] = orders[i]
+            bits[i] = table_bits[i]
+        _words(words, gates_mult)
+        _words(words + rows, gates_bias)
+        _words(words + 2 * rows, out_mult)
+        _words(words + 2 * rows + 256, out_bias)
+        self.table = table
+        self.model = nz_model_new(hidden, embed, n, order, bits, <const int8_t *>&table[0],
+                                  <const int8_t *>&gates[0], words, words + rows,
+                                  <const int8_t *>&out[0], words + 2 * rows,
+                                  words + 2 * rows + 256, &bad)
+        free(words)
+        if bad:
+            raise OverflowError("a weight outside its range")
+        if self.model is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        nz_model_free(self.model)
+
+
+cdef void _words(int32_t *target, const uint8_t[::1] source) noexcept:
+    """Little-endian 32-bit numbers, whatever this machine's order."""
+    cdef Py_ssize_t i
+    for i in range(source.shape[0] // 4):
+        target[i] = <int32_t>(source[4 * i] | source[4 * i + 1] << 8 | source[4 * i + 2] << 16
+                              | <unsigned int>source[4 * i + 3] << 24)
+
+
+cdef _finish(uint8_t *out, size_t size):
+    """The encoded block as bytes, or None if it did not fit."""
+    if size == _NO_MEMORY:
+        raise MemoryError
+    return None if size == _NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
+
+
+def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None):
+    """Encode a block; None if the code is not shorter than the text."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef const nz_model *model = NULL if predictor is None else predictor.model
+    cdef size_t n = text.shape[0], size
+    cdef uint8_t *out = <uint8_t *>malloc(n + 1)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = engine.ac_encode(model, adapt, &text[0], n, out, n - 1)
+        return _finish(out, size)
+    finally:
+        free(out)
+
+
+def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size):
+    """Decode a block of ``size`` bytes."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef const nz_model *model = NULL if predictor is None else predictor.model
+    cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
+    cdef size_t length = code.shape[0]
+    cdef int rc
+    result = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    with nogil:
+        rc = engine.ac_decode(model, adapt, source, length, target, size)
+    if rc:
+        raise MemoryError
+    return result
+
+
+def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] text not None):
+    """Encode a block as windows of ``width`` bits; None if that is not shorter than the text."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef size_t n = text.shape[0], size
+    cdef uint8_t *out = <uint8_t *>malloc(n + 1)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = engine.eqinfo_encode(predictor.model, width, &text[0], n, out, n - 1)
+        return _finish(out, size)
+    finally:
+        free(out)
+
+
+def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code, size_t size):
+    """Decode a block of ``size`` bytes; ValueError if no encoder writes such a code."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
+    cdef size_t length = code.shape[0]
+    cdef int rc
+    result = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    with nogil:
+        rc = engine.eqinfo_decode(predictor.model, width, source, length, target, size)
+    if rc == -1:
+        raise MemoryError
+    if rc:
+        raise ValueError("windows that no encoder writes")
+    return result
+
+
+def logits(Predictor predictor not None, const uint8_t[::1] text not None, int lanes=1):
+    """Q8 node logits at each byte, as native int16 [len(text), 256] in a bytearray."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef size_t n = text.shape[0]
+    cdef int rc
+    if lanes not in (1, 2, 4, 8):
+        raise ValueError("lanes must be 1, 2, 4 or 8")
+    result = bytearray(512 * n)
+    cdef uint8_t[::1] view = result
+    if n:
+        with nogil:
+            rc = engine.logits(predictor.model, &text[0], n, lanes, <int16_t *>&view[0])
+        if rc:
+            raise MemoryError
+    return result

@@ -1,0 +1,180 @@
+"""The byte layout of a .nz file, and nothing else. Specified in docs/format.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from .errors import ChecksumError, FormatError, TruncatedError, UnsupportedError
+
+MAGIC = b"\x8fNZ"  # not ASCII, not UTF-8
+VERSION = 1
+SKIPPABLE = b"\x2a\x4d\x18"  # bytes 1..3 of a skippable frame; byte 0 is 0x50..0x5f
+
+# The coding of a frame's blocks (low half of byte 3).
+AC = 1  # M1 and adaptive mixing
+AC_PLAIN = 2  # M1 alone
+AC_ADAPTIVE = 3  # adaptive mixing alone
+STATIC = 4
+EQINFO = 5
+CODINGS = {AC: "ac", AC_PLAIN: "ac", AC_ADAPTIVE: "ac", STATIC: "static", EQINFO: "eqinfo"}
+WITH_MODEL = {AC, AC_PLAIN, EQINFO}
+
+# Types of block.
+STORED = 0
+CODED = 1
+RUN = 2  # one byte, repeated
+
+MAX_BLOCK = 1 << 24  # bytes of content in a block
+MIN_WINDOW = 8
+MAX_WINDOW = 64
+MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header
+SHORT_CHECK = 1 << 16  # content below this has a check of 2 bytes, else 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a frame says before its first block."""
+
+    coding: int
+    model: bytes = b""  # first bytes of the model's digest
+    window: int = 0  # bits, for eqinfo
+
+    def pack(self) -> bytes:
+        """The header's bytes."""
+        window = bytes([self.window]) if self.coding == EQINFO else b""
+        return MAGIC + bytes([VERSION << 4 | self.coding]) + self.model + window
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block's header, parsed: ``start`` is where its payload starts, ``end`` where it ends."""
+
+    kind: int
+    last: bool
+    size: int  # bytes of content
+    crc: int
+    head: bytes  # the header's bytes, as the CRC covers them
+    start: int
+    end: int
+
+
+def _need(data: bytes | bytearray | memoryview, end: int) -> None:
+    if len(data) < end:
+        raise TruncatedError("the input ends inside a frame")
+
+
+def parse_header(data: bytes | bytearray, at: int = 0) -> tuple[Header, int]:
+    """(header, position behind it). Raises TruncatedError, FormatError, UnsupportedError."""
+    if bytes(data[at : at + 3]) != MAGIC[: max(0, len(data) - at)][:3]:
+        raise FormatError("not an nzip file")
+    _need(data, at + 4)
+    version, coding = data[at + 3] >> 4, data[at + 3] & 15
+    if version != VERSION:
+        raise UnsupportedError(f"format version {version}; this nzip reads version {VERSION}")
+    if coding not in CODINGS:
+        raise UnsupportedError(f"unknown coding {coding}")
+    at += 4
+    model = b""
+    if coding in WITH_MODEL:
+        _need(data, at + MODEL_PREFIX)
+        model = bytes(data[at : at + MODEL_PREFIX])
+        at += MODEL_PREFIX
+    window = 0
+    if coding == EQINFO:
+        _need(data, at + 1)
+        window = data[at]
+        at += 1
+        if not MIN_WINDOW <= window <= MAX_WINDOW:
+            raise FormatError(f"a window of {window} bits (allowed: {MIN_WINDOW} to {MAX_WINDOW})")
+    return Header(coding, model, window), at
+
+
+def is_skippable(data: bytes | bytearray, at: int = 0) -> bool:
+    """True if a skippable frame starts at ``at``."""
+    return len(data) >= at + 4 and data[at] >> 4 == 5 and bytes(data[at + 1 : at + 4]) == SKIPPABLE
+
+
+def skippable_end(data: bytes | bytearray, at: int = 0) -> int:
+    """Position behind the skippable frame at ``at``, whether or not the data reach so far."""
+    _need(data, at + 8)
+    return at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+
+
+def skippable(payload: bytes) -> bytes:
+    """A frame that decoders pass over."""
+    return b"\x50" + SKIPPABLE + len(payload).to_bytes(4, "little") + payload
+
+
+def _pack_varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _parse_varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
+    value = 0
+    for group in range(4):
+        _need(data, at + 1)
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << (7 * group)
+        if byte < 128:
+            if byte == 0 and group:
+                raise FormatError("a number in a block header is longer than it need be")
+            return value, at
+    raise FormatError("a number in a block header is too large")
+
+
+def block_seed(header: bytes, digest: bytes, index: int) -> int:
+    """CRC of what binds block ``index`` to its place: model, header, number."""
+    return crc32((index & 0xFFFFFFFF).to_bytes(4, "little"), crc32(header, crc32(digest)))
+
+
+def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> bytes:
+    """A whole block."""
+    head = _pack_varint(size << 3 | kind << 1 | last)
+    if kind == CODED:
+        head += _pack_varint(len(payload))
+    return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload
+
+
+def parse_block(data: bytes | bytearray, at: int) -> Block:
+    """The block header at ``at``. Raises TruncatedError and FormatError."""
+    first = at
+    value, at = _parse_varint(data, at)
+    size, kind, last = value >> 3, value >> 1 & 3, bool(value & 1)
+    if size > MAX_BLOCK:
+        raise FormatError(f"a block of {size} bytes (allowed: {MAX_BLOCK})")
+    length = 1 if kind == RUN else size
+    if kind == CODED:
+        length, at = _parse_varint(data, at)
+        if length >= size:
+            raise FormatError("a coded block that is not shorter than its content")
+    elif kind not in (STORED, RUN):
+        raise FormatError(f"unknown type of block {kind}")
+    if size == 0 and not (last and kind == STORED):
+        raise FormatError("an empty block that is not the last one")
+    head = bytes(data[first:at])
+    _need(data, at + 4)
+    crc = int.from_bytes(data[at : at + 4], "little")
+    return Block(kind, last, size, crc, head, at + 4, at + 4 + length)
+
+
+def check_block(block: Block, payload: bytes | memoryview, seed: int) -> None:
+    """Raise ChecksumError if the block was damaged."""
+    if crc32(payload, crc32(block.head, seed)) != block.crc:
+        raise ChecksumError("a block is damaged (its CRC does not match)")
+
+
+def check_width(total: int) -> int:
+    """Bytes of the content check behind the last block."""
+    return 2 if total < SHORT_CHECK else 4
+
+
+def pack_check(crc: int, total: int) -> bytes:
+    """The content check: the low bytes of the content's CRC-32."""
+    return crc.to_bytes(4, "little")[: check_width(total)]

@@ -1,0 +1,29 @@
+/* Integer helpers shared by every part of the kernel. No floating point, no Python. */
+#ifndef NZ_COMMON_H
+#define NZ_COMMON_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define NZ_INLINE static inline __attribute__((always_inline, unused))
+#define NZ_HOT(x) __builtin_expect(!!(x), 1)
+#else
+#define NZ_INLINE static inline
+#define NZ_HOT(x) (x)
+#endif
+
+/* x / 2^n rounded to the nearest, halves upwards. The right shift of a negative number floors on
+   every compiler that we support; tests hold it to reference.rshift_round. */
+NZ_INLINE int32_t nz_rshift_round(int32_t x, int n) { return (x + (1 << (n - 1))) >> n; }
+
+NZ_INLINE int32_t nz_clamp(int32_t x, int32_t lo, int32_t hi) {
+    return x < lo ? lo : x > hi ? hi : x;
+}
+
+NZ_INLINE uint32_t nz_load32_be(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+#endif

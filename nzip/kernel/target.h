@@ -1,0 +1,12 @@
+/* Compiles the rest of a file for an instruction set that the caller checks at run time.
+   The system's vector header must come before, so that its own targets stay as they are. */
+#include <immintrin.h>
+#if defined(__clang__)
+#define NZ_PRAGMA(x) _Pragma(#x)
+#define NZ_TARGET_BEGIN(set) NZ_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
+#define NZ_TARGET_END _Pragma("clang attribute pop")
+#else
+#define NZ_PRAGMA(x) _Pragma(#x)
+#define NZ_TARGET_BEGIN(set) _Pragma("GCC push_options") NZ_PRAGMA(GCC target(set))
+#define NZ_TARGET_END _Pragma("GCC pop_options")
+#endif

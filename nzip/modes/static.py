@@ -1,0 +1,24 @@
+"""``static``: one fixed byte distribution a block, from the block's own counts.
+
+The paper's StaticAC (arXiv 2404.03626, section 3.2) with the counts sent along.
+"""
+
+from __future__ import annotations
+
+from .. import _coder, frame
+from ..errors import FormatError
+
+
+class Static:
+    """Arithmetic coding under byte frequencies; see ``modes.Mode``."""
+
+    coding = frame.STATIC
+
+    def encode(self, block: bytes) -> bytes | None:
+        return _coder.static_encode(block)
+
+    def decode(self, code: bytes, size: int) -> bytes:
+        try:
+            return _coder.static_decode(code, size)
+        except ValueError as error:
+            raise FormatError(str(error)) from error

@@ -1,0 +1,133 @@
+"""Training text: shards, files and folders as lanes of segments."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+PIECE = 32768  # bytes of a document that one lane reads before it draws another
+HELD_OUT = 1 << 16  # at most this much at the head of each source is kept for validation
+
+
+def find_files(paths: list[Path]) -> list[Path]:
+    """Files among ``paths`` and, in order of name, under the folders among them."""
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError("no training files found")
+    return files
+
+
+def open_text(path: Path) -> io.BufferedIOBase:
+    """The bytes of a file, decompressed on the way if its name ends in ``.zst``."""
+    if path.suffix != ".zst":
+        return path.open("rb")
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    return decompressor.stream_reader(
+        path.open("rb"), read_across_frames=True, closefd=True
+    )
+
+
+def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[bytes]:
+    """Documents (separated by NUL bytes) of bytes ``skip`` to ``limit`` of the file."""
+    rest = b""
+    done = 0
+    with open_text(path) as stream:
+        while chunk := stream.read(1 << 20):
+            start = max(0, skip - done)
+            stop = len(chunk) if limit is None else max(0, limit - done)
+            done += len(chunk)
+            parts = (rest + chunk[start:stop]).split(b"\0")
+            rest = parts.pop()
+            yield from parts
+            if limit is not None and done >= limit:
+                break
+    if rest:
+        yield rest
+
+
+def source_name(path: Path) -> str:
+    """What ``--mix`` calls a file: its name up to the first ``-`` or ``.``."""
+    return path.name.split(".")[0].split("-")[0]
+
+
+def file_size(path: Path) -> int:
+    """Decompressed size, from the zstd frame header where there is one."""
+    if path.suffix != ".zst":
+        return path.stat().st_size
+    with path.open("rb") as stream:
+        size = zstandard.frame_content_size(stream.read(32))
+    return size if size > 0 else path.stat().st_size * 4
+
+
+class Corpus:
+    """Sources (groups of files) that are sampled by weight; the head of each is held out."""
+
+    def __init__(self, paths: list[Path], mix: dict[str, float] | None = None):
+        groups: dict[str, list[Path]] = {}
+        for path in find_files(paths):
+            groups.setdefault(source_name(path) if mix else "all", []).append(path)
+        if mix:
+            unknown = set(mix) - set(groups)
+            if unknown:
+                raise ValueError(f"--mix names no such source: {', '.join(sorted(unknown))}")
+            groups = {name: groups[name] for name in mix}
+        self.groups = groups
+        self.sizes = {n: sum(map(file_size, files)) for n, files in groups.items()}
+        total = sum((mix or {"all": 1.0}).values())
+        self.weights = {name: (mix[name] if mix else 1.0) / total for name in groups}
+        # The first file of a source gives its held-out head.
+        self.held = {
+            name: min(HELD_OUT, file_size(files[0]) // 20) for name, files in groups.items()
+        }
+
+    def held_out(self) -> dict[str, bytes]:
+        """Validation text of each source."""
+        return {
+            name: b"\n".join(documents(files[0], limit=self.held[name]))
+            for name, files in self.groups.items()
+        }
+
+    def _pieces(self, name: str, segment: int) -> Iterator[np.ndarray]:
+        while True:  # epochs
+            for number, path in enumerate(self.groups[name]):
+                for document in documents(path, skip=self.held[name] if number == 0 else 0):
+                    for start in range(0, len(document), PIECE):
+                        piece = document[start : start + PIECE]
+                        whole = len(piece) // segment * segment
+                        if whole:
+                            yield np.frombuffer(piece[:whole], np.uint8)
+
+    def batches(
+        self, lanes: int, segment: int, seed: int, reset: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs.
+
+        ``fresh`` marks lanes whose state starts anew: at each piece, and by chance ``reset`` at
+        any other segment, since the windows of ``eqinfo`` start anywhere.
+        """
+        rng = np.random.default_rng(seed)
+        streams = {name: self._pieces(name, segment) for name in self.groups}
+        drawn = dict.fromkeys(self.groups, 0)
+        total = 0
+        pieces: list[np.ndarray] = [np.empty(0, np.uint8)] * lanes
+        places = np.zeros(lanes, np.int64)
+        while True:
+            batch = np.empty((lanes, segment), np.uint8)
+            fresh = rng.random(lanes) < reset
+            for lane in range(lanes):
+                if places[lane] >= len(pieces[lane]):
+                    name = max(drawn, key=lambda n: self.weights[n] * total - drawn[n])
+                    pieces[lane] = next(streams[name])
+                    drawn[name] += len(pieces[lane])
+                    total += len(pieces[lane])
+                    places[lane] = 0
+                    fresh[lane] = True
+                batch[lane] = pieces[lane][places[lane] : places[lane] + segment]
+                places[lane] += segment
+            yield batch, fresh
