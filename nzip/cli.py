@@ -1,0 +1,492 @@
+"""The commands: arguments in, a call to the library, a table or a progress bar out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__, modes
+from ._main import describe
+from .errors import NzipError
+from .files import STDIO, Job, Progress, Sizes, expand_folders
+
+app = typer.Typer(
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Neural text compression: lossless, bit-exact on every machine. Without a command nzip"
+    " is a filter: it compresses stdin to stdout, with -d decompresses, so that"
+    " `tar -I nzip` works.",
+)
+
+
+class ModeName(str, Enum):
+    """What --mode takes."""
+
+    ac = "ac"
+    static = "static"
+    eqinfo = "eqinfo"
+
+
+Files = Annotated[list[Path] | None, typer.Argument(help="Files; none or - for stdin.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
+Stdout = Annotated[bool, typer.Option("-c", "--stdout", help="Write to stdout.")]
+Force = Annotated[
+    bool, typer.Option("-f", "--force", help="Overwrite, follow links, write to a terminal.")
+]
+Keep = Annotated[bool, typer.Option("-k", "--keep", help="Keep the input (the default).")]
+Remove = Annotated[
+    bool, typer.Option("--rm", help="Remove the input once the output is synced and verified.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("-T", "--threads", min=0, envvar="NZIP_THREADS", help="Threads; 0: all cores."),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was done.")]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Go into folders.")]
+ShowProgress = Annotated[
+    bool | None, typer.Option("--progress/--no-progress", help="Progress bar on stderr.")
+]
+Level = Annotated[
+    int,
+    typer.Option(
+        "--level",
+        min=1,
+        max=9,
+        envvar="NZIP_LEVEL",
+        help="-1 … -9: 1 to 3 without the neural model, 4 to 9 with it; higher levels learn from"
+        " larger blocks and leave less to do in parallel.",
+    ),
+]
+Window = Annotated[
+    int, typer.Option("-w", "--window", min=8, max=64, help="Bits of a window, for eqinfo.")
+]
+
+
+def _fail(path: Path, error: BaseException) -> None:
+    text = describe(error)
+    name = "(stdin)" if path == STDIO else str(path)
+    print(f"nzip: {text}" if text.startswith(name) else f"nzip: {name}: {text}", file=sys.stderr)
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+class _Bar:
+    """A progress line on stderr, from the second second of work on, if that is a terminal."""
+
+    def __init__(self, wanted: bool | None, quiet: bool, path: Path):
+        self.on = wanted if wanted is not None else sys.stderr.isatty() and not quiet
+        self.began = time.monotonic()
+        self.total = path.stat().st_size if path != STDIO and path.is_file() else None
+        self.name = path.name
+        self.bar: Any = None
+
+    def __call__(self, sizes: Sizes) -> None:
+        seconds = time.monotonic() - self.began
+        if not self.on or seconds < 1:
+            return
+        if self.bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[state]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.name, total=self.total, state="")
+        speed = sizes.read / seconds / 1000
+        ratio = sizes.read / max(1, sizes.written)
+        state = f"{speed:,.0f} kB/s ratio {ratio:.2f}"
+        self.bar.update(self.task, completed=sizes.read, state=state)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class _Baselines:
+    """What gzip -9 and zstd -19 would make of the same bytes."""
+
+    def __init__(self) -> None:
+        import zlib
+
+        import zstandard
+
+        self._gzip = zlib.compressobj(9, zlib.DEFLATED, 31)
+        self._zstd = zstandard.ZstdCompressor(19).compressobj()
+        self.sizes = {"gzip -9": 0, "zstd -19": 0}
+
+    def feed(self, data: bytes) -> None:
+        self.sizes["gzip -9"] += len(self._gzip.compress(data))
+        self.sizes["zstd -19"] += len(self._zstd.compress(data))
+
+    def close(self) -> str:
+        self.sizes["gzip -9"] += len(self._gzip.flush())
+        self.sizes["zstd -19"] += len(self._zstd.flush())
+        return ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
+
+
+def _summary(name: str, large: int, small: int, seconds: float, more: str = "") -> None:
+    ratio = large / small if small else 0.0
+    bits = f", {8 * small / large:.3f} bpb" if large else ""
+    line = f"{name}: {large:,} -> {small:,} bytes, ratio {ratio:.3f}{bits}, {_human(large / max(seconds, 1e-9))}/s"
+    print(f"{line} ({more})" if more else line, file=sys.stderr)
+
+
+def _confirm(target: Path) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"nzip: {target} exists already; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _run(
+    paths: list[Path] | None,
+    job: Job,
+    *,
+    output: Path | None,
+    stdout: bool,
+    recursive: bool,
+    quiet: bool,
+    verbose: bool,
+    progress: bool | None,
+    compare: bool = False,
+) -> None:
+    """Work through the files; go on after an error; exit with 1 if there was one."""
+    compressing = job.make_compressor is not None
+    given = paths or [STDIO]
+    files = list(expand_folders(given, recursive, compressed=not compressing))
+    if output is not None and stdout:
+        raise typer.BadParameter("-o and -c exclude each other")
+    if output is not None and len(files) != 1:
+        raise typer.BadParameter("-o takes exactly one input")
+    failed = False
+    for path in files:
+        to_stdout = stdout or (path == STDIO and output is None)
+        bar = _Bar(progress, quiet, path)
+        began = time.monotonic()
+        baselines = _Baselines() if compare or (compressing and verbose) else None
+        job.observe = baselines.feed if baselines else None
+        name = "(stdin)" if path == STDIO else str(path)
+        try:
+            if to_stdout:
+                target = "stdout"
+                sizes = _to_stdout(path, job, bar)
+            else:
+                place = output or job.target(path)
+                target = str(place)
+                try:
+                    sizes = job.to_file(path, place, bar)
+                except FileExistsError:
+                    if not _confirm(place):
+                        raise
+                    job.force, force = True, job.force
+                    try:
+                        sizes = job.to_file(path, place, bar)
+                    finally:
+                        job.force = force
+        except BrokenPipeError:
+            raise
+        except (OSError, NzipError, MemoryError) as error:
+            bar.close()
+            _fail(path, error)
+            failed = True
+            continue
+        finally:
+            bar.close()
+        if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
+            seconds = time.monotonic() - began
+            large, small = sorted((sizes.read, sizes.written), reverse=True)
+            if compressing:
+                large, small = sizes.read, sizes.written
+            more = baselines.close() if baselines else ""
+            _summary(f"{name} -> {target}", large, small, seconds, more)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _to_stdout(path: Path, job: Job, progress: Progress) -> Sizes:
+    compressing = job.make_compressor is not None
+    if compressing and sys.stdout.isatty() and not job.force:
+        raise NzipError("compressed data are not written to a terminal (-f forces it)")
+    if not compressing and path == STDIO and sys.stdin.isatty() and not job.force:
+        raise NzipError("compressed data are not read from a terminal (-h for help)")
+    if path == STDIO:
+        return job.to_stream(sys.stdin.buffer, sys.stdout.buffer, progress)
+    with path.open("rb") as source:
+        return job.to_stream(source, sys.stdout.buffer, progress)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if version:
+        print(f"nzip {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def compress(
+    files: Files = None,
+    mode: Annotated[ModeName, typer.Option("-m", "--mode", help="How to code.")] = ModeName.ac,
+    window: Window = 16,
+    level: Level = modes.DEFAULT_LEVEL,
+    adapt: Annotated[
+        bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or M1 alone.")
+    ] = True,
+    model: Annotated[str | None, typer.Option("--model", help="Name or file of a model.")] = None,
+    output: Output = None,
+    stdout: Stdout = False,
+    force: Force = False,
+    keep: Keep = False,
+    remove: Remove = False,
+    threads: Threads = None,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also say what gzip -9 and zstd -19 would reach.")
+    ] = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Compress FILE to FILE.nz, or stdin to stdout."""
+    from .stream import Compressor
+
+    def make() -> Compressor:
+        return Compressor(
+            mode.value, level=level, window=window, model=model, adapt=adapt, threads=threads
+        )
+
+    make().close()  # a wrong setting is found before a file is touched
+    job = Job(make, threads=threads, force=force, remove=remove and not keep)
+    _run(
+        files,
+        job,
+        output=output,
+        stdout=stdout,
+        recursive=recursive,
+        quiet=quiet,
+        verbose=verbose,
+        progress=progress,
+        compare=compare,
+    )
+
+
+@app.command()
+def decompress(
+    files: Files = None,
+    output: Output = None,
+    stdout: Stdout = False,
+    force: Force = False,
+    keep: Keep = False,
+    remove: Remove = False,
+    threads: Threads = None,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="Fail on more output, e.g. 500M or 2GiB.")
+    ] = None,
+    progress: ShowProgress = None,
+) -> None:
+    """Decompress FILE.nz to FILE, or stdin to stdout."""
+    limit = None if max_size is None else _parse_size(max_size)
+    job = Job(None, threads=threads, max_output=limit, force=force, remove=remove and not keep)
+    _run(
+        files,
+        job,
+        output=output,
+        stdout=stdout,
+        recursive=recursive,
+        quiet=quiet,
+        verbose=verbose,
+        progress=progress,
+    )
+
+
+def _parse_size(text: str) -> int:
+    """``64KiB``, ``1M``, ``2GiB``: binary multiples, as xz reads them."""
+    digits = text.rstrip("KMGTiB")
+    unit = text[len(digits) :].removesuffix("B").removesuffix("i")
+    powers = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+    if not digits.isdigit() or unit not in powers:
+        raise typer.BadParameter(f"{text!r} is not a size such as 64KiB, 1M or 2GiB")
+    return int(digits) << (10 * powers[unit])
+
+
+def _each(paths: list[Path], work: Callable[[Path], None]) -> None:
+    """Do ``work`` on every file; report errors and go on; exit with 1 if there was one."""
+    failed = False
+    for path in paths:
+        try:
+            work(path)
+        except BrokenPipeError:
+            raise
+        except (OSError, NzipError, MemoryError) as error:
+            _fail(path, error)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def test(
+    files: Files = None,
+    threads: Threads = None,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    stdout: Annotated[bool, typer.Option("-c", "--stdout", hidden=True)] = False,
+    level: Annotated[int | None, typer.Option("--level", hidden=True)] = None,
+) -> None:
+    """Check that files decompress, without writing anything."""
+
+    def check(path: Path) -> None:
+        job = Job(None, threads=threads)
+        bar = _Bar(None, quiet, path)
+        try:
+            if path == STDIO:
+                sizes = job.to_stream(sys.stdin.buffer, None, bar)
+            else:
+                with path.open("rb") as source:
+                    sizes = job.to_stream(source, None, bar)
+        finally:
+            bar.close()
+        if verbose and not quiet:
+            print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
+
+    _each(list(expand_folders(files or [STDIO], recursive, compressed=True)), check)
+
+
+@app.command()
+def info(
+    files: Annotated[list[Path], typer.Argument(help="Compressed files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
+) -> None:
+    """Say what files hold, without decoding them."""
+    from .inspect import inspect_file
+
+    rows: list[dict[str, Any]] = []
+    with suppress(typer.Exit):
+        _each(files, lambda path: rows.append(inspect_file(path)))
+    if as_json:
+        import json
+
+        for row in rows:
+            print(json.dumps(row))
+    elif rows:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("file", "frames", "blocks", "mode", "model", "compressed", "content", "ratio")
+        for row in rows:
+            ratio = row["content"] / row["compressed"] if row["compressed"] else 0
+            table.add_row(
+                row["file"],
+                str(row["frames"]),
+                str(row["blocks"]),
+                ", ".join(row["modes"]),
+                ", ".join(row["models"]),
+                f"{row['compressed']:,}",
+                f"{row['content']:,}",
+                f"{ratio:.3f}",
+            )
+        Console().print(table)
+    if len(rows) < len(files):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    level: Level = modes.DEFAULT_LEVEL,
+    threads: Threads = None,
+    model: Annotated[str | None, typer.Option("--model", help="Name or file of a model.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Compressors to run, e.g. 'nzip ac,zstd -19'.")
+    ] = None,
+    adjusted: Annotated[
+        bool, typer.Option("--adjusted", help="Count the model's bytes in (once, in the total).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
+) -> None:
+    """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
+    from .bench import report, runner
+
+    if as_json + as_csv + as_markdown > 1:
+        raise typer.BadParameter("--json, --csv and --markdown exclude each other")
+    codecs = runner.codecs(level=level, threads=threads, model=model, only=only)
+    results = runner.run(paths, codecs, adjusted=adjusted)
+    write = report.as_json if as_json else report.as_csv if as_csv else None
+    if write is not None:
+        write(results, sys.stdout)
+    elif as_markdown:
+        report.as_markdown(results, sys.stdout)
+    else:
+        report.as_table(results)
+    bad = [r for r in results if not r.verified]
+    for result in bad:
+        print(f"nzip: {result.file}: {result.codec}: the round trip failed", file=sys.stderr)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    shards: Annotated[list[Path], typer.Argument(help="Text files, *.zst shards, folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
+    total: Annotated[str, typer.Option("--bytes", help="Text to train on, e.g. 300M.")] = "290M",
+    hidden: Annotated[int, typer.Option(help="LSTM units, a multiple of 16.")] = 192,
+    lanes: Annotated[int, typer.Option(help="Texts read side by side.")] = 160,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 1,
+    mix: Annotated[
+        str | None,
+        typer.Option(help="Weights of sources, e.g. 'wiki=20,code=12'; a source is a file's name"
+                     " up to the first '-' or '.'. Without it, all bytes count the same."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Where to save progress; default: beside the output.")
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Train a model (M1) on text; resumes from its checkpoint."""
+    from .train.command import run
+
+    run(
+        shards,
+        output,
+        total=_parse_size(total),
+        hidden=hidden,
+        lanes=lanes,
+        rate=rate,
+        seed=seed,
+        mix=mix,
+        checkpoint=checkpoint,
+        threads=threads,
+    )

@@ -1,0 +1,85 @@
+"""What a compressed file holds, read from its headers alone."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+from . import frame, models
+from .errors import FormatError, ModelNotFoundError, TruncatedError
+
+
+def _describe(header: frame.Header) -> str:
+    mode = frame.CODINGS[header.coding]
+    if header.coding == frame.EQINFO:
+        return f"{mode} w={header.window}"
+    return {frame.AC_PLAIN: "ac (M1 alone)", frame.AC_ADAPTIVE: "ac (without M1)"}.get(
+        header.coding, mode
+    )
+
+
+def _model_name(prefix: bytes) -> str:
+    try:
+        return "/".join(model.name for model in models.by_prefix(prefix))
+    except ModelNotFoundError:
+        return f"{prefix.hex()} (not installed)"
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Sizes, modes and models of a file's frames.
+
+    Keys: file, compressed, content (bytes), frames, blocks, modes, models, skippable. Raises
+    FormatError's subclasses and OSError. Checksums are not looked at.
+    """
+    row: dict[str, Any] = {
+        "file": str(path),
+        "compressed": path.stat().st_size,
+        "content": 0,
+        "frames": 0,
+        "blocks": 0,
+        "modes": [],
+        "models": [],
+        "skippable": 0,
+    }
+    if row["compressed"] == 0:
+        raise TruncatedError("the file is empty")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = 0
+        while at < len(data):
+            if frame.is_skippable(data, at):
+                at = frame.skippable_end(data, at)
+                row["skippable"] += 1
+                continue
+            if row["frames"] and data[at : at + 3] != frame.MAGIC:
+                if data[at:].strip(b"\0"):
+                    raise FormatError("garbage behind the last frame")
+                break
+            at = _frame(data, at, row)
+        if at > len(data):
+            raise TruncatedError("the input ends inside a skippable frame")
+    return row
+
+
+def _frame(data: mmap.mmap, at: int, row: dict[str, Any]) -> int:
+    header, at = frame.parse_header(data, at)
+    total = 0
+    while True:
+        block = frame.parse_block(data, at)
+        total += block.size
+        row["blocks"] += 1
+        at = block.end
+        if block.last:
+            break
+    at += frame.check_width(total)
+    if at > len(data):
+        raise TruncatedError("the input ends inside a frame")
+    row["frames"] += 1
+    row["content"] += total
+    for key, value in (
+        ("modes", _describe(header)),
+        ("models", _model_name(header.model) if header.model else ""),
+    ):
+        if value and value not in row[key]:
+            row[key].append(value)
+    return at
