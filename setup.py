@@ -7,8 +7,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
-HEADERS = [KERNEL + name for name in ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h")]
-flags = [] if sys.platform == "win32" else ["-O3", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
+HEADERS = ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h")
+flags = ["-O3", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
+if sys.platform == "win32":
+    flags = []
 if os.environ.get("NZIP_WARNINGS_AS_ERRORS"):
     flags += ["-Wall", "-Wextra", "-Werror"]
 
@@ -18,7 +20,7 @@ def extension(name: str, *sources: str) -> Extension:
         f"nzip.{name}",
         [f"nzip/{name}.pyx", *(KERNEL + source for source in sources)],
         include_dirs=["nzip", "nzip/kernel"],
-        depends=HEADERS,
+        depends=[KERNEL + name for name in HEADERS],
         extra_compile_args=flags,
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
@@ -29,7 +31,9 @@ setup(
     ext_modules=cythonize(
         [
             extension("_coder", "coder.c"),
-            extension("_predict", "model.c", "engine_portable.c", "engine_avx2.c", "engine_avx512.c"),
+            extension(
+                "_predict", "model.c", "engine_portable.c", "engine_avx2.c", "engine_avx512.c"
+            ),
         ],
         build_dir="build",
     ),

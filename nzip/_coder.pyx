@@ -178,6 +178,8 @@ def decode_windows(const uint64_t[::1] codes not None, const uint16_t[::1] tree 
 def static_encode(const uint8_t[::1] text not None):
     """A block of ``static`` mode; None if it is not shorter than the text."""
     cdef size_t n = text.shape[0], size
+    if n == 0:
+        raise ValueError("an empty block")
     cdef uint8_t *out = <uint8_t *>malloc(n + 1)
     if out is NULL:
         raise MemoryError

@@ -120,17 +120,19 @@ cdef _finish(uint8_t *out, size_t size):
     return None if size == _NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
 
 
-def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None):
-    """Encode a block; None if the code is not shorter than the text."""
+def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None, size_t room=0):
+    """Encode a block; None if the code takes ``room`` bytes more than the text or more than that."""
     cdef const nz_engine *engine = _get_engine()
     cdef const nz_model *model = NULL if predictor is None else predictor.model
     cdef size_t n = text.shape[0], size
-    cdef uint8_t *out = <uint8_t *>malloc(n + 1)
+    if n == 0:
+        raise ValueError("an empty block")
+    cdef uint8_t *out = <uint8_t *>malloc(n + room + 1)
     if out is NULL:
         raise MemoryError
     try:
         with nogil:
-            size = engine.ac_encode(model, adapt, &text[0], n, out, n - 1)
+            size = engine.ac_encode(model, adapt, &text[0], n, out, n + room - 1)
         return _finish(out, size)
     finally:
         free(out)
@@ -152,16 +154,19 @@ def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t s
     return result
 
 
-def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] text not None):
-    """Encode a block as windows of ``width`` bits; None if that is not shorter than the text."""
+def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] text not None,
+                  size_t room=0):
+    """Encode a block as windows of ``width`` bits; None as for ac_encode."""
     cdef const nz_engine *engine = _get_engine()
     cdef size_t n = text.shape[0], size
-    cdef uint8_t *out = <uint8_t *>malloc(n + 1)
+    if n == 0:
+        raise ValueError("an empty block")
+    cdef uint8_t *out = <uint8_t *>malloc(n + room + 1)
     if out is NULL:
         raise MemoryError
     try:
         with nogil:
-            size = engine.eqinfo_encode(predictor.model, width, &text[0], n, out, n - 1)
+            size = engine.eqinfo_encode(predictor.model, width, &text[0], n, out, n + room - 1)
         return _finish(out, size)
     finally:
         free(out)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-class ModeName(str, Enum):
+class ModeName(StrEnum):
     """What --mode takes."""
 
     ac = "ac"
@@ -149,7 +149,8 @@ class _Baselines:
 def _summary(name: str, large: int, small: int, seconds: float, more: str = "") -> None:
     ratio = large / small if small else 0.0
     bits = f", {8 * small / large:.3f} bpb" if large else ""
-    line = f"{name}: {large:,} -> {small:,} bytes, ratio {ratio:.3f}{bits}, {_human(large / max(seconds, 1e-9))}/s"
+    speed = _human(large / max(seconds, 1e-9))
+    line = f"{name}: {large:,} -> {small:,} bytes, ratio {ratio:.3f}{bits}, {speed}/s"
     print(f"{line} ({more})" if more else line, file=sys.stderr)
 
 
@@ -352,8 +353,8 @@ def _each(paths: list[Path], work: Callable[[Path], None]) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def test(
+@app.command("test")
+def check(
     files: Files = None,
     threads: Threads = None,
     recursive: Recursive = False,
@@ -364,7 +365,7 @@ def test(
 ) -> None:
     """Check that files decompress, without writing anything."""
 
-    def check(path: Path) -> None:
+    def work(path: Path) -> None:
         job = Job(None, threads=threads)
         bar = _Bar(None, quiet, path)
         try:
@@ -378,7 +379,7 @@ def test(
         if verbose and not quiet:
             print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
 
-    _each(list(expand_folders(files or [STDIO], recursive, compressed=True)), check)
+    _each(list(expand_folders(files or [STDIO], recursive, compressed=True)), work)
 
 
 @app.command()
@@ -467,8 +468,10 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 1,
     mix: Annotated[
         str | None,
-        typer.Option(help="Weights of sources, e.g. 'wiki=20,code=12'; a source is a file's name"
-                     " up to the first '-' or '.'. Without it, all bytes count the same."),
+        typer.Option(
+            help="Weights of sources, e.g. 'wiki=20,code=12'; a source is a file's name"
+            " up to the first '-' or '.'. Without it, all bytes count the same."
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Where to save progress; default: beside the output.")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from mmap import mmap
 from zlib import crc32
 
 from .errors import ChecksumError, FormatError, TruncatedError, UnsupportedError
+
+Data = bytes | bytearray | mmap  # what is parsed
 
 MAGIC = b"\x8fNZ"  # not ASCII, not UTF-8
 VERSION = 1
@@ -59,12 +62,12 @@ class Block:
     end: int
 
 
-def _need(data: bytes | bytearray | memoryview, end: int) -> None:
+def _need(data: Data, end: int) -> None:
     if len(data) < end:
         raise TruncatedError("the input ends inside a frame")
 
 
-def parse_header(data: bytes | bytearray, at: int = 0) -> tuple[Header, int]:
+def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
     """(header, position behind it). Raises TruncatedError, FormatError, UnsupportedError."""
     if bytes(data[at : at + 3]) != MAGIC[: max(0, len(data) - at)][:3]:
         raise FormatError("not an nzip file")
@@ -90,12 +93,12 @@ def parse_header(data: bytes | bytearray, at: int = 0) -> tuple[Header, int]:
     return Header(coding, model, window), at
 
 
-def is_skippable(data: bytes | bytearray, at: int = 0) -> bool:
+def is_skippable(data: Data, at: int = 0) -> bool:
     """True if a skippable frame starts at ``at``."""
     return len(data) >= at + 4 and data[at] >> 4 == 5 and bytes(data[at + 1 : at + 4]) == SKIPPABLE
 
 
-def skippable_end(data: bytes | bytearray, at: int = 0) -> int:
+def skippable_end(data: Data, at: int = 0) -> int:
     """Position behind the skippable frame at ``at``, whether or not the data reach so far."""
     _need(data, at + 8)
     return at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
@@ -115,7 +118,7 @@ def _pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _parse_varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
+def _parse_varint(data: Data, at: int) -> tuple[int, int]:
     value = 0
     for group in range(4):
         _need(data, at + 1)
@@ -142,7 +145,7 @@ def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> b
     return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload
 
 
-def parse_block(data: bytes | bytearray, at: int) -> Block:
+def parse_block(data: Data, at: int) -> Block:
     """The block header at ``at``. Raises TruncatedError and FormatError."""
     first = at
     value, at = _parse_varint(data, at)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from typing import Any
 
 
 def rshift_round(x: int, n: int) -> int:
@@ -114,3 +115,544 @@ def history_tables() -> tuple[list[list[int]], list[int], list[int]]:
     counts = [zeros + ones for zeros, ones, _ in states]
     chances = [(2 * ones + 1) * 65536 // (2 * (zeros + ones) + 2) for zeros, ones, _ in states]
     return following, counts, chances
+
+
+# ---- Range coder ------------------------------------------------------------------------------
+
+
+class Encoder:
+    """Range coder with a 64-bit low and range and 16-bit probabilities; 32-bit words out."""
+
+    def __init__(self) -> None:
+        self.low, self.range, self.out = 0, 2**64 - 1, bytearray()
+
+    def _carry(self) -> None:
+        at = len(self.out) - 1
+        while self.out[at] == 255:
+            self.out[at] = 0
+            at -= 1
+        self.out[at] += 1
+
+    def narrow(self, low: int, size: int) -> None:
+        """Take the part [low, low + size) of the range."""
+        self.low += low
+        if self.low >= 2**64:
+            self.low -= 2**64
+            self._carry()
+        self.range = size
+        if self.range < 2**32:
+            self.out += (self.low >> 32).to_bytes(4, "big")
+            self.low = (self.low << 32) % 2**64
+            self.range <<= 32
+
+    def bit(self, p1: int, bit: int) -> int:
+        """Code a bit whose probability of being one is p1 / 65536."""
+        bound = (self.range >> 16) * p1
+        if bit:
+            self.narrow(0, bound)
+        else:
+            self.narrow(bound, self.range - bound)
+        return bit
+
+    def symbol(self, cumulative: Sequence[int], symbol: int) -> int:
+        """Code a symbol; cumulative rises from 0 to 65536."""
+        unit = self.range >> 16
+        low = unit * cumulative[symbol]
+        last = cumulative[symbol + 1] == 65536
+        size = self.range - low if last else unit * (cumulative[symbol + 1] - cumulative[symbol])
+        self.narrow(low, size)
+        return symbol
+
+    def finish(self) -> bytes:
+        """End with the fewest bytes; zeros at the end are left out, the decoder reads them."""
+        for count in range(9):
+            mask = 2 ** (64 - 8 * count) - 1
+            value = (self.low + mask) // (mask + 1) * (mask + 1)
+            if value - self.low < self.range:
+                break
+        if value >= 2**64:
+            value -= 2**64
+            self._carry()
+        self.out += value.to_bytes(8, "big")[:count]
+        return bytes(self.out).rstrip(b"\0")
+
+
+class Decoder:
+    """The inverse of Encoder; its ``bit`` and ``symbol`` ignore the value that they are given."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.range = data, 8, 2**64 - 1
+        self.code = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
+
+    def narrow(self, low: int, size: int) -> None:
+        """Leave the part that was decoded."""
+        self.code -= low
+        self.range = size
+        if self.range < 2**32:
+            word = self.data[self.at : self.at + 4].ljust(4, b"\0")
+            self.at += 4
+            self.code = (self.code << 32) % 2**64 | int.from_bytes(word, "big")
+            self.range <<= 32
+
+    def bit(self, p1: int, _bit: int = 0) -> int:
+        """Decode a bit."""
+        bound = (self.range >> 16) * p1
+        if self.code < bound:
+            self.narrow(0, bound)
+            return 1
+        self.narrow(bound, self.range - bound)
+        return 0
+
+    def symbol(self, cumulative: Sequence[int], _symbol: int = 0) -> int:
+        """Decode a symbol."""
+        unit = self.range >> 16
+        place = min(65535, self.code // unit)
+        symbol = max((s for s in range(256) if cumulative[s] <= place), default=0)
+        low = unit * cumulative[symbol]
+        last = cumulative[symbol + 1] == 65536
+        self.narrow(
+            low, self.range - low if last else unit * (cumulative[symbol + 1] - cumulative[symbol])
+        )
+        return symbol
+
+
+Coder = Encoder | Decoder
+
+
+# ---- static mode ------------------------------------------------------------------------------
+
+
+def _gamma(coder: Coder, value: int) -> int:
+    """Elias gamma code of value + 1, with even odds a bit."""
+    value += 1
+    bits = 0
+    while bits < 16 and coder.bit(32768, int(value >> (bits + 1) > 0)):
+        bits += 1
+    result = 1
+    for i in range(bits - 1, -1, -1):
+        result = result << 1 | coder.bit(32768, value >> i & 1)
+    return result - 1
+
+
+def _frequencies(counts: Sequence[int]) -> list[int]:
+    """Cumulative frequencies from counts: at least 1 where a count is, 65536 in all."""
+    total = sum(counts)
+    freq = [count * (65536 - 256) // total + 1 if count else 0 for count in counts]
+    freq[freq.index(max(freq))] += 65536 - sum(freq)
+    cumulative = [0]
+    for f in freq:
+        cumulative.append(cumulative[-1] + f)
+    return cumulative
+
+
+def static_block(coder: Coder, size: int, text: bytes = b"") -> bytes:
+    """Code a block of ``static`` mode: counts, then symbols. ``text`` is what an Encoder codes."""
+    shift = 0
+    while size >> shift > 1 << 15:
+        shift += 1
+    wanted = [text.count(s) for s in range(256)]
+    wanted = [max(1, count >> shift) if count else 0 for count in wanted]
+    counts = [0] * 256
+    symbol = 0
+    while True:
+        following = next((s for s in range(symbol, 256) if wanted[s]), 256)
+        symbol += _gamma(coder, following - symbol)
+        if symbol >= 256:
+            break
+        counts[symbol] = _gamma(coder, wanted[symbol] - 1) + 1
+        symbol += 1
+    cumulative = _frequencies(counts)
+    return bytes(coder.symbol(cumulative, text[i] if text else 0) for i in range(size))
+
+
+# ---- Windows: block arithmetic coding ----------------------------------------------------------
+
+Tree = Callable[[bytes], Callable[[int], int]]  # text of the window so far -> node -> p1
+
+
+def window_codewords(width: int) -> int:
+    """Codewords that a window of ``width`` bits starts with; 16 are kept free from 16 bits on."""
+    return 2**width if width < 16 else 2**width - 16
+
+
+def _ones(count: int, p1: int, root: bool, depth: int) -> int:
+    """Codewords of the 1-child of a node with ``count``; the root's leaves keep one each."""
+    ones = (count * p1 + 0x8000) >> 16
+    leaves = 1 << (7 - depth)
+    return clamp(ones, leaves, count - leaves) if root else ones
+
+
+def encode_windows(text: bytes, width: int, tree: Tree) -> list[int]:
+    """The codeword of each window of ``text``."""
+    codes = []
+    at = 0
+    while at < len(text):
+        low, count, start = 0, window_codewords(width), at
+        while at < len(text) and count > 1:
+            root = at == start
+            inner, share = (low, count) if root else (low + 1, count - 1)  # low itself: stop here
+            p1, node = tree(text[start:at]), 1
+            for depth in range(8):
+                ones = _ones(share, p1(node), root, depth)
+                bit = text[at] >> (7 - depth) & 1
+                inner, share = (inner + share - ones, ones) if bit else (inner, share - ones)
+                node = node << 1 | bit
+                if share == 0:
+                    break
+            if share == 0:
+                break
+            low, count, at = inner, share, at + 1
+        codes.append(low)
+    return codes
+
+
+def decode_windows(codes: Sequence[int], width: int, tree: Tree) -> bytes:
+    """The text of windows."""
+    text = bytearray()
+    for code in codes:
+        count, window = window_codewords(width), bytearray()
+        while not window or (code > 0 and count > 1):
+            root = not window
+            share = count if root else count - 1
+            code -= not root
+            p1, node = tree(bytes(window)), 1
+            for depth in range(8):
+                ones = _ones(share, p1(node), root, depth)
+                bit = int(code >= share - ones)
+                code, share = (code - share + ones, ones) if bit else (code, share - ones)
+                node = node << 1 | bit
+            window.append(node & 255)
+            count = share
+        text += window
+    return bytes(text)
+
+
+# ---- M1 ---------------------------------------------------------------------------------------
+
+HASH = 0x9E3779B97F4A7C15
+
+
+class M1:
+    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them."""
+
+    def __init__(
+        self, orders: Sequence[int], table_bits: Sequence[int], tensors: dict[str, list[Any]]
+    ):
+        self.orders, self.table_bits, self.t = orders, table_bits, tensors
+        self.hidden = len(tensors["gates"]) // 4
+        self.embed = len(tensors["table"][0])
+        self.reset()
+
+    def reset(self) -> None:
+        """A fresh state."""
+        self.act, self.cell = [0] * (self.hidden + self.embed), [0] * self.hidden
+
+    def _row(self, name: str, row: int) -> int:
+        """A row of a matrix times the activations, scaled to Q8."""
+        total = sum(w * a for w, a in zip(self.t[name][row], self.act, strict=True))
+        return rshift_round(total * self.t[f"{name}_mult"][row] + self.t[f"{name}_bias"][row], 12)
+
+    def step(self, history: int) -> None:
+        """Take in the previous bytes: ``history`` has the latest in its low 8 bits."""
+        total, offset = [0] * self.embed, 0
+        for order, bits in zip(self.orders, self.table_bits, strict=True):
+            value = history % 256**order
+            hashed = (value + order) * HASH % 2**64 >> (64 - bits)
+            row = self.t["table"][offset + (value if bits >= 8 * order else hashed)]
+            total = [a + b for a, b in zip(total, row, strict=True)]
+            offset += 1 << bits
+        self.act[self.hidden :] = [clamp(rshift_round(x, 1), -63, 63) for x in total]
+        q8 = [clamp(self._row("gates", row), -2047, 2047) for row in range(4 * self.hidden)]
+        sigmoid, tanh = sigmoid_table(), tanh_table()
+        for j in range(self.hidden):
+            i, f, o = (sigmoid[q8[g * self.hidden + j] + 2048] for g in range(3))
+            g = tanh[q8[3 * self.hidden + j] + 2048]
+            c = rshift_round(f * self.cell[j], 15) + rshift_round(i * g, 18)
+            self.cell[j] = c = clamp(c, -32767, 32767)
+            squashed = tanh[clamp(rshift_round(c, 4), -2047, 2047) + 2048]
+            self.act[j] = clamp(rshift_round(o * squashed, 24), -63, 63)
+
+    def logit(self, node: int) -> int:
+        """Q8 log odds that the bit at a node of the byte tree is one."""
+        return clamp(self._row("out", node), -3071, 3071)
+
+
+def squash(logit: int) -> int:
+    """Probability (1..65535) of a Q8 logit."""
+    return squash_table()[logit + 3072]
+
+
+def stretch(p16: int) -> int:
+    """Q8 logit of a probability."""
+    return stretch_table()[p16 >> 4]
+
+
+def m1_tree(m1: M1) -> Tree:
+    """M1 as the windows see it: reset at each window, run over its bytes."""
+
+    def tree(window: bytes) -> Callable[[int], int]:
+        m1.reset()
+        history = 0
+        m1.step(0)
+        for byte in window:
+            history = (history << 8 | byte) % 2**64
+            m1.step(history)
+        return lambda node: squash(m1.logit(node))
+
+    return tree
+
+
+# ---- Adaptive prediction ----------------------------------------------------------------------
+
+CONTEXTS = 6  # orders 1, 2, 3, 4, 6 and the word so far
+MATCH_MIN, MATCH_MAX = 6, 32
+MIX_RATE = 6
+INPUTS = 10
+
+
+def _hash(value: int, salt: int) -> int:
+    return (value + salt) * HASH % 2**64 >> 32
+
+
+def _ceil_log2(n: int) -> int:
+    return max(0, n - 1).bit_length()
+
+
+class AdaptiveMap:
+    """A probability of 22 bits with a count, which moves by 1 / (count + 1.5)."""
+
+    def __init__(self, p16: int, count: int) -> None:
+        self.p, self.count = p16 << 6, count
+
+    def p16(self) -> int:
+        """The probability in 16 bits."""
+        return self.p >> 6
+
+    def update(self, bit: int) -> None:
+        """Move towards the bit."""
+        self.p += ((bit << 22) - bit - self.p) * reciprocal_table()[self.count] >> 16
+        self.count = min(255, self.count + 1)
+
+
+class Lane:
+    """One of the positions of a block that are coded in lockstep."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = self.position = start
+        self.end = end
+        self.history = self.word = 0
+        self.match = self.match_length = 0
+        self.hashes: list[int] = []
+        self.slots: list[bytearray] = []
+
+
+class Adaptive:
+    """n-gram and match models of a block, mixed with M1 in the logistic domain."""
+
+    def __init__(self, text: bytearray, size: int, lanes: int, has_model: bool) -> None:
+        self.text, self.size = text, size
+        bits = _ceil_log2(size)
+        self.slot_bits, self.match_bits = clamp(bits + 2, 10, 22), clamp(bits, 8, 20)
+        self.slots: dict[int, bytearray] = {}
+        self.matches: dict[int, int] = {}
+        self.following, self.counts, chances = history_tables()
+        self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(CONTEXTS)]
+        self.map0 = [AdaptiveMap(32768, 0) for _ in range(256)]
+        self.match_map = [AdaptiveMap(65536 - 65536 // (i + 2), 5) for i in range(MATCH_MAX + 1)]
+        first = [49152, *[8192] * 8, 0] if has_model else [0, *[16384] * 8, 0]
+        self.weights_match = [first[:] for _ in range(32)]
+        self.weights_node = [first[:] for _ in range(256)]
+        self.apm1: dict[int, list[int]] = {}
+        self.apm2: dict[int, list[int]] = {}
+        self.lanes = [Lane(*lane_bounds(size, lanes, k)) for k in range(lanes)]
+        for lane in self.lanes:
+            self._set_contexts(lane)
+
+    def _find_slot(self, key: int) -> bytearray:
+        key = key * 0x85EBCA6B % 2**32
+        key ^= key >> 15
+        index, check = key >> (32 - self.slot_bits), key & 255
+        found = [self.slots.setdefault(index ^ probe, bytearray(16)) for probe in range(3)]
+        for slot in found:
+            if slot[1] == 0:
+                slot[0] = check
+                return slot
+            if slot[0] == check:
+                return slot
+        oldest = min(found, key=lambda slot: self.counts[slot[1]])
+        oldest[:] = bytes([check, *[0] * 15])
+        return oldest
+
+    def _find_slots(self, lane: Lane, node: int) -> None:
+        lane.slots = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in lane.hashes]
+
+    def _set_contexts(self, lane: Lane) -> None:
+        lane.hashes = [_hash(lane.history % 256**order, order) for order in (1, 2, 3, 4, 6)]
+        lane.hashes.append(_hash(lane.word << 8 | lane.history % 256, 7))
+        self._find_slots(lane, 1)
+
+    def begin(self, lane: Lane) -> None:
+        """Begin a byte."""
+        self.node = 1
+        self.expected = 256 | self.text[lane.match] if lane.match_length else 0
+
+    def predict(self, lane: Lane, depth: int, logit: int) -> int:
+        """Probability (1..65535) of a one."""
+        self.inner = self.node if depth < 4 else self.node % (1 << (depth - 4)) | 1 << (depth - 4)
+        x = [clamp(logit, -2047, 2047)]
+        for maps, slot in zip(self.maps, lane.slots, strict=True):
+            state = slot[self.inner]
+            x.append(stretch(maps[state].p16()) if state else 0)
+        x.append(stretch(self.map0[self.node].p16()))
+        bucket = 0
+        x.append(0)
+        if self.expected:
+            confidence = stretch(self.match_map[lane.match_length].p16())
+            x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
+            bucket = 1 if lane.match_length < 12 else 2 if lane.match_length < MATCH_MAX else 3
+        x.append(256)
+        self.x = x
+        self.sets = (self.weights_match[bucket * 8 + depth], self.weights_node[self.node])
+        self.dots = [
+            clamp(sum(w * v >> 8 for w, v in zip(weights, x, strict=True)) >> 8, -2047, 2047)
+            for weights in self.sets
+        ]
+        mixed = sum(self.dots) >> 1
+        c1 = lane.history % 256
+        h2 = (lane.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32 >> 16
+        step, part = divmod((mixed + 2048) * 32, 4096)
+        self.near = step + (part >> 11)
+        self.rows = []
+        total = 2 * squash(mixed) + 2
+        for table, index in ((self.apm1, c1 << 8 | self.node), (self.apm2, h2)):
+            row = table.setdefault(
+                index, [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)]
+            )
+            total += (row[step] * (4096 - part) + row[step + 1] * part) >> 12
+            self.rows.append(row)
+        return clamp(total >> 2, 1, 65535)
+
+    def update(self, lane: Lane, depth: int, bit: int) -> None:
+        """Learn from a bit."""
+        for weights, out in zip(self.sets, self.dots, strict=True):
+            error = ((bit << 16) - bit - squash(out)) * MIX_RATE >> 4
+            for k, v in enumerate(self.x):
+                weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
+        for row in self.rows:
+            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 6
+        for maps, slot in zip(self.maps, lane.slots, strict=True):
+            state = slot[self.inner]
+            if state:
+                maps[state].update(bit)
+            slot[self.inner] = self.following[state][bit]
+        self.map0[self.node].update(bit)
+        if self.expected:
+            hit = (self.expected >> (7 - depth) & 1) == bit
+            self.match_map[lane.match_length].update(int(hit))
+            if not hit:
+                self.expected = lane.match_length = 0
+        self.node = self.node << 1 | bit
+        if depth == 3:
+            self._find_slots(lane, self.node)
+
+    def end(self, lane: Lane) -> None:
+        """End a byte; text[lane.position] holds it."""
+        byte = self.node & 255
+        lane.history = (lane.history << 8 | byte) % 2**64
+        letter = byte | 32 if 65 <= byte <= 90 else byte
+        if 97 <= letter <= 122 or byte >= 128:
+            lane.word = (lane.word + letter + 1) * 0x2F0B4C47 % 2**32
+        else:
+            lane.word = 0
+        lane.position += 1
+        if lane.position >= lane.end:
+            return
+        if lane.match_length:
+            lane.match += 1
+            lane.match_length = (
+                0 if lane.match == self.size else min(MATCH_MAX, lane.match_length + 1)
+            )
+        if lane.position - lane.start >= MATCH_MIN:
+            key = _hash(lane.history % 256**6, 8) >> (32 - self.match_bits)
+            there = self.matches.get(key, 0)
+            if not lane.match_length and there:
+                first = max(other.start for other in self.lanes if other.start <= there)
+                limit = min(MATCH_MAX, there - first, lane.position - lane.start)
+                length = 0
+                while (
+                    length < limit
+                    and self.text[there - 1 - length] == self.text[lane.position - 1 - length]
+                ):
+                    length += 1
+                lane.match = there
+                lane.match_length = length if length >= MATCH_MIN else 0
+            self.matches[key] = lane.position
+        self._set_contexts(lane)
+
+
+# ---- Blocks of ac and eqinfo ------------------------------------------------------------------
+
+
+def block_lanes(size: int) -> int:
+    """Lanes of a block of ``size`` bytes."""
+    return 8 if size >= 262144 else 4 if size >= 65536 else 2 if size >= 32768 else 1
+
+
+def lane_bounds(size: int, lanes: int, lane: int) -> tuple[int, int]:
+    """Where a lane starts and ends."""
+    return size * lane // lanes, size * (lane + 1) // lanes
+
+
+def ac_block(
+    coder: Coder,
+    size: int,
+    make_m1: Callable[[], M1] | None,
+    adapt: bool,
+    text: bytes = b"",
+) -> bytes:
+    """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
+    out = bytearray(text) if text else bytearray(size)
+    lanes = block_lanes(size)
+    m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
+    adaptive = Adaptive(out, size, lanes, make_m1 is not None) if adapt else None
+    bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
+    histories = [0] * lanes
+    for t in range(max(end - start for start, end in bounds)):
+        for k, (start, end) in enumerate(bounds):
+            if start + t >= end:
+                continue
+            if m1s:
+                m1s[k].step(histories[k])
+            if adaptive:
+                adaptive.begin(adaptive.lanes[k])
+            node = 1
+            for depth in range(8):
+                logit = m1s[k].logit(node) if m1s else 0
+                if adaptive:
+                    p1 = adaptive.predict(adaptive.lanes[k], depth, logit)
+                else:
+                    p1 = squash(logit)
+                bit = coder.bit(p1, out[start + t] >> (7 - depth) & 1)
+                if adaptive:
+                    adaptive.update(adaptive.lanes[k], depth, bit)
+                node = node << 1 | bit
+            out[start + t] = node & 255
+            histories[k] = (histories[k] << 8 | node & 255) % 2**64
+            if adaptive:
+                adaptive.end(adaptive.lanes[k])
+    return bytes(out)
+
+
+def eqinfo_block(text: bytes, width: int, m1: M1) -> bytes:
+    """A block of ``eqinfo``: ``width`` bits a codeword, the last byte filled with zeros."""
+    codes = encode_windows(text, width, m1_tree(m1))
+    bits = "".join(f"{code:0{width}b}" for code in codes)
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def bit_groups(data: bytes, width: int) -> Iterator[int]:
+    """The codewords in a block of ``eqinfo``."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    for at in range(0, len(bits) - width + 1, width):
+        yield int(bits[at : at + width], 2)

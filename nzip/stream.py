@@ -292,7 +292,8 @@ class Decompressor:
     def _choose_model(self, block: frame.Block, payload: bytes) -> None:
         """The model is the one whose whole digest the first block's CRC agrees with."""
         assert self._header is not None
-        for model in self._models or [None]:
+        candidates: list[models.Model | None] = [*self._models] if self._models else [None]
+        for model in candidates:
             self._digest = model.digest if model else b""
             try:
                 frame.check_block(block, payload, self._seed())
@@ -410,9 +411,7 @@ def compress(data: Buffer, mode: str = "ac", **options: Any) -> bytes:
         compressor.close()
 
 
-def decompress(
-    data: Buffer, *, max_output: int | None = None, threads: int | None = None
-) -> bytes:
+def decompress(data: Buffer, *, max_output: int | None = None, threads: int | None = None) -> bytes:
     """The content of all frames in ``data``.
 
     max_output: LimitError, before the work is done, if the content is longer. Raises NzipError's

@@ -19,7 +19,7 @@ from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-1"
-DEFAULT = "m"
+DEFAULT = "base-1"
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {}

@@ -48,7 +48,9 @@ def choose(
     if level not in LEVELS:
         raise ValueError(f"level {level} is not in 1..9")
     if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW:
-        raise ValueError(f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}")
+        raise ValueError(
+            f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}"
+        )
     with_model, block_size = LEVELS[level]
     if mode == "static":
         return Static(), LEVELS[DEFAULT_LEVEL][1], None
@@ -67,5 +69,6 @@ def from_header(header: frame.Header, model: Model | None) -> Mode:
         return Static()
     predictor = model.predictor if model else None
     if header.coding == frame.EQINFO:
+        assert predictor is not None  # WITH_MODEL holds EQINFO
         return EqInfo(predictor, header.window)
     return Ac(predictor, header.coding != frame.AC_PLAIN)

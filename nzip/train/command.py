@@ -73,16 +73,18 @@ def run(
     task = bar.add_task("train", total=None, state="")
 
     def report(row: dict) -> None:
-        bar.update(
-            task, completed=row["step"], total=row["steps"], state=f"{row['bpb']:.3f} bpb"
-        )
+        bar.update(task, completed=row["step"], total=row["steps"], state=f"{row['bpb']:.3f} bpb")
         if "held" in row:
             parts = ", ".join(f"{name} {bpb:.3f}" for name, bpb in row["held"].items())
             console.print(f"step {row['step']}: held out (bpb): {parts}")
 
     with bar:
         model = train(
-            corpus, checkpoint or output.with_suffix(".ckpt"), Config(hidden=hidden), options, report
+            corpus,
+            checkpoint or output.with_suffix(".ckpt"),
+            Config(hidden=hidden),
+            options,
+            report,
         )
     save(model, output, output.stem)
     for name, text in corpus.held_out().items():

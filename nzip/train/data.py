@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import zstandard
@@ -23,14 +23,12 @@ def find_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def open_text(path: Path) -> io.BufferedIOBase:
+def open_text(path: Path) -> IO[bytes]:
     """The bytes of a file, decompressed on the way if its name ends in ``.zst``."""
     if path.suffix != ".zst":
         return path.open("rb")
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    return decompressor.stream_reader(
-        path.open("rb"), read_across_frames=True, closefd=True
-    )
+    return decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
 
 
 def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[bytes]:

@@ -30,7 +30,9 @@ def integers(model: M1) -> dict[str, np.ndarray]:
             tensors[f"{name}_mult"] = (
                 (scale.squeeze(1).double() * unit / ACT_SCALE).round().to(torch.int32).numpy()
             )
-            tensors[f"{name}_bias"] = (bias.detach().double() * unit).round().to(torch.int32).numpy()
+            tensors[f"{name}_bias"] = (
+                (bias.detach().double() * unit).round().to(torch.int32).numpy()
+            )
     return tensors
 
 

@@ -50,7 +50,7 @@ class Batcher:
 
 @torch.no_grad()
 def evaluate(model: M1, text: bytes, quantise: bool = True, lanes: int = 64) -> float:
-    """Bits per byte on ``text``, read in up to ``lanes`` parts that each start with a fresh state."""
+    """Bits per byte on ``text``, read in up to ``lanes`` parts that each start afresh."""
     lanes = max(1, min(lanes, len(text) // 2048))
     length = len(text) // lanes
     data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)

@@ -60,7 +60,9 @@ def context_rows(history: np.ndarray, config: Config) -> np.ndarray:
             if bits >= 8 * back:  # the table holds every context: no hash
                 rows[..., k] = value.astype(np.int64) + offsets[k]
             else:
-                hashed = ((value + np.uint64(back)) * np.uint64(HASH_MULTIPLIER)) >> np.uint64(64 - bits)
+                hashed = ((value + np.uint64(back)) * np.uint64(HASH_MULTIPLIER)) >> np.uint64(
+                    64 - bits
+                )
                 rows[..., k] = hashed.astype(np.int64) + offsets[k]
     return rows
 
@@ -228,9 +230,7 @@ class M1(nn.Module):
         order = torch.argsort(high)
         counts = torch.bincount(high, minlength=16).tolist()
         grouped = flat.index_select(0, order).split(counts)
-        for nibble, (part, lows) in enumerate(
-            zip(grouped, low[order].split(counts), strict=True)
-        ):
+        for nibble, (part, lows) in enumerate(zip(grouped, low[order].split(counts), strict=True)):
             if len(part):
                 nodes = [
                     (16 + nibble << depth) + place

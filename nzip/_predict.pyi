@@ -1,0 +1,32 @@
+from collections.abc import Sequence
+from typing import Any
+
+Buffer = Any
+
+class Predictor:
+    def __init__(
+        self,
+        hidden: int,
+        embed: int,
+        orders: Sequence[int],
+        table_bits: Sequence[int],
+        table: Buffer,
+        gates: Buffer,
+        gates_mult: Buffer,
+        gates_bias: Buffer,
+        out: Buffer,
+        out_mult: Buffer,
+        out_bias: Buffer,
+    ) -> None: ...
+
+def engine_name() -> str: ...
+def block_lanes(size: int) -> int: ...
+def ac_encode(
+    predictor: Predictor | None, adapt: bool, text: Buffer, room: int = 0
+) -> bytes | None: ...
+def ac_decode(predictor: Predictor | None, adapt: bool, code: Buffer, size: int) -> bytes: ...
+def eqinfo_encode(
+    predictor: Predictor, width: int, text: Buffer, room: int = 0
+) -> bytes | None: ...
+def eqinfo_decode(predictor: Predictor, width: int, code: Buffer, size: int) -> bytes: ...
+def logits(predictor: Predictor, text: Buffer, lanes: int = 1) -> bytearray: ...

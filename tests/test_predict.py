@@ -1,0 +1,149 @@
+"""M1, the adaptive models and the block codecs: the kernel against the reference."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
+
+from nzip import _predict, reference
+
+ROOM = 100_000  # so that codes longer than the text come back too
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_m1_logits_equal_reference(extreme):
+    model = SmallModel(2, extreme=extreme)
+    text = (ENGLISH + SCRIPTS)[:80] + bytes(range(0, 256, 7))
+    logits = np.frombuffer(_predict.logits(model.predictor, text), np.int16).reshape(-1, 256)
+    m1 = model.reference()
+    history = 0
+    for i, byte in enumerate(text):
+        m1.step(history)
+        assert [m1.logit(node) for node in range(1, 256)] == logits[i, 1:].tolist()
+        history = (history << 8 | byte) % 2**64
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+def test_m1_lanes_are_independent(small_model, lanes):
+    text = ENGLISH * 4
+    together = bytes(_predict.logits(small_model.predictor, text, lanes))
+    bounds = [reference.lane_bounds(len(text), lanes, lane) for lane in range(lanes)]
+    alone = [bytes(_predict.logits(small_model.predictor, text[a:b])) for a, b in bounds]
+    assert together == b"".join(alone)
+
+
+AC_TEXTS = {
+    "english": ENGLISH[:200],
+    "repeat": b"abcabcabd" * 25,
+    "code": CODE[:150] * 2,
+    "scripts": SCRIPTS[:120],
+    "random": TEXTS["random"][:150],
+    "one byte": b"q",
+}
+
+
+@pytest.mark.parametrize("text", AC_TEXTS.values(), ids=AC_TEXTS)
+@pytest.mark.parametrize(
+    ("with_model", "adapt"), [(True, False), (True, True), (False, True)]
+)
+def test_ac_block_equals_reference(small_model, text, with_model, adapt):
+    make = small_model.reference if with_model else None
+    predictor = small_model.predictor if with_model else None
+    encoder = reference.Encoder()
+    reference.ac_block(encoder, len(text), make, adapt, text)
+    code = encoder.finish()
+    assert _predict.ac_encode(predictor, adapt, text, ROOM) == code
+    assert _predict.ac_decode(predictor, adapt, code, len(text)) == text
+    assert reference.ac_block(reference.Decoder(code), len(text), make, adapt) == text
+
+
+@pytest.mark.parametrize("width", [8, 16, 23, 32, 64])
+def test_eqinfo_block_equals_reference(small_model, width):
+    text = ENGLISH[:70]
+    code = reference.eqinfo_block(text, width, small_model.reference())
+    assert _predict.eqinfo_encode(small_model.predictor, width, text, ROOM) == code
+    assert _predict.eqinfo_decode(small_model.predictor, width, code, len(text)) == text
+
+
+def test_lane_counts_and_bounds_are_the_references():
+    for size in (1, 32767, 32768, 65535, 65536, 262143, 262144, 1 << 24):
+        lanes = _predict.block_lanes(size)
+        assert lanes == reference.block_lanes(size)
+        bounds = [reference.lane_bounds(size, lanes, lane) for lane in range(lanes)]
+        assert bounds[0][0] == 0
+        assert bounds[-1][1] == size
+        assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+
+
+@pytest.mark.parametrize("size", [32767, 32768, 32769, 65535, 65536, 65537, 262143, 262147])
+def test_round_trip_around_every_lane_limit(small_model, size):
+    text = (b"".join(TEXTS.values()) * 20)[:size]
+    for predictor, adapt in ((small_model.predictor, True), (None, True)):
+        code = _predict.ac_encode(predictor, adapt, text, ROOM)
+        assert _predict.ac_decode(predictor, adapt, code, size) == text
+
+
+def test_predictor_refuses_numbers_outside_their_range():
+    model = SmallModel(3)
+    for name, value in (("gates", 64), ("out", -64), ("gates_mult", -1), ("out_mult", 10**8)):
+        broken = SmallModel(3)
+        broken.tensors[name].flat[0] = value
+        with pytest.raises(OverflowError):
+            _predict.Predictor(16, 16, model.orders, model.bits, *broken.buffers())
+
+
+VARIANTS = """
+import sys, hashlib
+sys.path.insert(0, {tests!r})
+from conftest import TEXTS, SmallModel
+from nzip import _predict
+digest = hashlib.sha256()
+blob = b"".join(TEXTS.values())
+for seed, hidden, embed, extreme in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80, 16, True)):
+    p = SmallModel(seed, hidden, embed, extreme).predictor
+    for size in (1, 700, 33000, 66000, 263000):
+        text = (blob * 30)[:size]
+        for lanes in (1, 2, 4, 8):
+            digest.update(_predict.logits(p, text[:300], lanes))
+        for adapt in (False, True):
+            code = _predict.ac_encode(p, adapt, text, 10**6)
+            digest.update(code)
+            assert _predict.ac_decode(p, adapt, code, size) == text
+    for width in (8, 16, 37, 64):
+        digest.update(_predict.eqinfo_encode(p, width, blob[:2000], 10**6))
+digest.update(_predict.ac_encode(None, True, blob, 10**6))
+print(_predict.engine_name(), digest.hexdigest())
+"""
+
+
+def run_variant(kernel, tests):
+    return subprocess.run(
+        [sys.executable, "-c", VARIANTS.format(tests=str(tests))],
+        env={**os.environ, "NZIP_KERNEL": kernel},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_kernel_variants_code_the_same_bytes(request):
+    digests = {}
+    for kernel in ("portable", "avx2", "avx512"):
+        result = run_variant(kernel, request.path.parent)
+        if kernel != "portable" and "this CPU cannot run it" in result.stderr:
+            continue
+        assert result.returncode == 0, result.stderr
+        name, digest = result.stdout.split()
+        assert name == kernel
+        digests[kernel] = digest
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_unknown_kernel_is_one_clear_error(request):
+    result = run_variant("sse9", request.path.parent)
+    assert result.returncode != 0
+    assert "NZIP_KERNEL=sse9: no such kernel" in result.stderr
