@@ -69,12 +69,19 @@ class _Reader(io.RawIOBase):
 class NzipFile(io.BufferedIOBase):
     """A compressed file, for reading ("rb") or writing ("wb", "ab", "xb").
 
-    file: a path or a binary file object. Options for writing as for Compressor; for reading
-    ``threads`` and ``max_output``. Reading raises NzipError's subclasses for damaged data.
+    file: a path or a binary file object. method: Compressor's mode ("ac", "static", "eqinfo");
+    other options for writing as for Compressor; for reading ``threads`` and ``max_output``.
+    Reading raises NzipError's subclasses for damaged data.
     """
 
     def __init__(
-        self, file: File, mode: str = "rb", *, max_output: int | None = None, **options: Any
+        self,
+        file: File,
+        mode: str = "rb",
+        *,
+        method: str = "ac",
+        max_output: int | None = None,
+        **options: Any,
     ):
         kind = mode.replace("b", "")
         if kind not in ("r", "w", "a", "x"):
@@ -84,7 +91,7 @@ class NzipFile(io.BufferedIOBase):
         self._compressor: Compressor | None = None
         self._reader: io.BufferedReader | None = None
         if kind != "r":
-            self._compressor = Compressor(**options)  # before the file is touched
+            self._compressor = Compressor(method, **options)  # before the file is touched
         elif set(options) - {"threads"}:
             raise TypeError("only threads and max_output are options for reading")
         self._file: IO[bytes] = builtins.open(file, self.mode) if self._own else file  # type: ignore[arg-type,assignment]

@@ -163,7 +163,7 @@ def test_window_coder_equals_reference(width, name):
         ) == text
 
 
-@pytest.mark.parametrize("width", [8, 10, 12])
+@pytest.mark.parametrize("width", [8, 9])
 @pytest.mark.parametrize("name", TREES)
 def test_every_codeword_decodes_to_its_own_string_and_back(width, name):
     tree = TREES[name]

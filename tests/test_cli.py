@@ -1,0 +1,381 @@
+"""The program as users and other programs run it: real processes, files and pipes."""
+
+import json
+import os
+import pty
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ENGLISH, TEXTS
+
+import nzip
+
+NZIP = [sys.executable, "-m", "nzip"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_bytes(ENGLISH * 3)
+    return path
+
+
+def ok(result, stderr=b""):
+    assert (result.returncode, result.stderr) == (0, stderr)
+    return result.stdout
+
+
+def failed(result, *words, code=1):
+    """One clear line on stderr and the exit code."""
+    message = result.stderr.decode()
+    assert result.returncode == code, message
+    assert message.startswith("nzip: ")
+    assert message.count("\n") == 1
+    assert all(word in message for word in words), message
+
+
+def test_compress_keeps_the_input_and_decompress_restores_it(nzip_cli, text, tmp_path):
+    ok(nzip_cli("compress", "file.txt"))
+    assert text.exists()
+    assert (tmp_path / "file.txt.nz").stat().st_size < text.stat().st_size
+    text.unlink()
+    ok(nzip_cli("decompress", "file.txt.nz"))
+    assert text.read_bytes() == ENGLISH * 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.txt", "file.txt.nz"]
+
+
+@pytest.mark.parametrize("mode", [["-m", "eqinfo", "--window", "16"], ["-m", "static"], ["-9"]])
+def test_modes_and_levels(nzip_cli, text, mode):
+    packed = ok(nzip_cli("compress", "file.txt", *mode, "-c"))
+    assert nzip.decompress(packed) == ENGLISH * 3
+    assert ok(nzip_cli("decompress", stdin=packed)) == ENGLISH * 3
+
+
+@pytest.mark.parametrize("args", [[], ["-"], ["-9"], ["-1", "-c"], ["-5cT2"], ["compress"]])
+def test_filter_mode_compresses(nzip_cli, args):
+    packed = ok(nzip_cli(*args, stdin=ENGLISH))
+    assert nzip.decompress(packed) == ENGLISH
+    assert ok(nzip_cli("-d", stdin=packed)) == ENGLISH
+    assert ok(nzip_cli("-9", "-d", stdin=packed)) == ENGLISH  # as tar -I 'nzip -9' calls it
+    assert ok(nzip_cli("-dc", stdin=packed)) == ENGLISH
+    assert ok(nzip_cli("-t", stdin=packed)) == b""
+
+
+def test_filter_mode_works_on_files(nzip_cli, text, tmp_path):
+    ok(nzip_cli("-3k", "file.txt"))
+    ok(nzip_cli("-t", "file.txt.nz"))
+    ok(nzip_cli("-df", "file.txt.nz"))
+    assert text.read_bytes() == ENGLISH * 3
+
+
+def test_tar_uses_nzip_as_its_compressor(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for name in ("log", "code"):
+        (folder / name).write_bytes(TEXTS[name])
+    program = tmp_path / "nzip"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m nzip "$@"\n')
+    program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for name in ("nzip", "nzip -9"):
+        archive = tmp_path / "x.tar.nz"
+        subprocess.run(["tar", "-I", name, "-cf", archive, "d"], cwd=tmp_path, env=env, check=True)
+        listed = subprocess.run(
+            ["tar", "-I", name, "-tf", archive], env=env, check=True, capture_output=True
+        ).stdout
+        assert listed.split() == [b"d/", b"d/code", b"d/log"] or set(listed.split()) == {
+            b"d/",
+            b"d/code",
+            b"d/log",
+        }
+        script = f"tar c d | {name} | {name} -d | tar t"
+        listed = subprocess.run(
+            script, shell=True, cwd=tmp_path, env=env, check=True, capture_output=True
+        ).stdout
+        assert len(listed.split()) == 3
+
+
+def test_a_reader_that_closes_the_pipe_ends_nzip_by_sigpipe(tmp_path):
+    (tmp_path / "big.nz").write_bytes(nzip.compress(os.urandom(3_000_000), "static"))
+    with subprocess.Popen(
+        [*NZIP, "decompress", "-c", tmp_path / "big.nz"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr is not None
+        message = process.stderr.read()
+        assert process.wait(60) == -signal.SIGPIPE
+    assert message == b""
+
+
+def test_mode_and_time_of_the_file_are_carried_over(nzip_cli, text, tmp_path):
+    text.chmod(0o642)
+    os.utime(text, ns=(10**18, 1_600_000_000_123_456_789))
+    ok(nzip_cli("compress", "file.txt"))
+    packed = (tmp_path / "file.txt.nz").stat()
+    assert stat.S_IMODE(packed.st_mode) == 0o642
+    assert packed.st_mtime_ns == 1_600_000_000_123_456_789
+    text.unlink()
+    ok(nzip_cli("decompress", "file.txt.nz"))
+    assert text.stat().st_mtime_ns == 1_600_000_000_123_456_789
+    assert stat.S_IMODE(text.stat().st_mode) == 0o642
+
+
+def test_existing_output_is_kept_without_force(nzip_cli, text, tmp_path):
+    target = tmp_path / "file.txt.nz"
+    target.write_bytes(b"precious")
+    failed(nzip_cli("compress", "file.txt"), "file.txt.nz", "exists already")
+    assert target.read_bytes() == b"precious"
+    ok(nzip_cli("compress", "-f", "file.txt"))
+    assert nzip.decompress(target.read_bytes()) == ENGLISH * 3
+
+
+def test_force_with_a_missing_or_bad_source_keeps_the_target(nzip_cli, tmp_path):
+    target = tmp_path / "gone.nz"
+    target.write_bytes(b"precious")
+    failed(nzip_cli("compress", "-f", "gone"), "gone", "No such file")
+    assert target.read_bytes() == b"precious"
+    (tmp_path / "bad.nz").write_bytes(nzip.compress(ENGLISH)[:-5])
+    (tmp_path / "bad").write_bytes(b"precious")
+    failed(nzip_cli("decompress", "-f", "bad.nz"), "bad.nz", "ends inside a frame")
+    assert (tmp_path / "bad").read_bytes() == b"precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "bad.nz", "gone.nz"]
+
+
+def test_input_as_output_is_refused(nzip_cli, text):
+    failed(nzip_cli("compress", "-f", "file.txt", "-o", "file.txt"), "same file")
+    assert text.read_bytes() == ENGLISH * 3
+
+
+def test_rm_removes_the_input_after_verifying(nzip_cli, text, tmp_path):
+    ok(nzip_cli("compress", "--rm", "file.txt"))
+    assert not text.exists()
+    ok(nzip_cli("decompress", "--rm", "file.txt.nz"))
+    assert text.read_bytes() == ENGLISH * 3
+    assert not (tmp_path / "file.txt.nz").exists()
+
+
+def test_rm_never_removes_what_went_to_stdout_or_was_only_tested(nzip_cli, text, tmp_path):
+    ok(nzip_cli("compress", "--rm", "-c", "file.txt"))
+    assert text.exists()
+    ok(nzip_cli("compress", "file.txt"))
+    ok(nzip_cli("test", "file.txt.nz"))
+    assert (tmp_path / "file.txt.nz").exists()
+
+
+def test_suffixes(nzip_cli, text, tmp_path):
+    (tmp_path / "a.nz").write_bytes(b"x")
+    failed(nzip_cli("compress", "a.nz"), "a.nz", "already has the suffix .nz")
+    failed(nzip_cli("decompress", "file.txt"), "unknown suffix .txt", "-o")
+    (tmp_path / "t.tnz").write_bytes(nzip.compress(b"tape"))
+    ok(nzip_cli("decompress", "t.tnz"))
+    assert (tmp_path / "t.tar").read_bytes() == b"tape"
+    (tmp_path / "odd").write_bytes(nzip.compress(b"odd name"))
+    ok(nzip_cli("decompress", "odd", "-o", "out"))
+    assert (tmp_path / "out").read_bytes() == b"odd name"
+    assert ok(nzip_cli("decompress", "-c", "odd")) == b"odd name"
+
+
+def test_several_files_go_on_after_an_error(nzip_cli, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(ENGLISH)
+    failed(nzip_cli("compress", "a", "missing", "b"), "missing")
+    assert (tmp_path / "a.nz").exists()
+    assert (tmp_path / "b.nz").exists()
+
+
+def test_folders_links_and_devices_are_left_alone(nzip_cli, text, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "inner").write_bytes(ENGLISH)
+    (tmp_path / "link").symlink_to(text)
+    failed(nzip_cli("compress", "folder"), "a folder")
+    failed(nzip_cli("compress", "link"), "symbolic link")
+    failed(nzip_cli("compress", "/dev/null", "-o", "x"), "not a regular file")
+    ok(nzip_cli("compress", "-r", "folder"))
+    assert (folder / "inner.nz").exists()
+    ok(nzip_cli("compress", "-f", "link"))
+    assert nzip.decompress((tmp_path / "link.nz").read_bytes()) == ENGLISH * 3
+    (folder / "inner").unlink()
+    ok(nzip_cli("decompress", "-r", "folder"))
+    assert (folder / "inner").read_bytes() == ENGLISH
+
+
+def test_usage_errors_exit_with_2(nzip_cli, text):
+    for args in (
+        ["compress", "--no-such-option"],
+        ["compress", "-o", "x", "-c", "file.txt"],
+        ["compress", "-o", "x", "file.txt", "file.txt"],
+        ["compress", "-m", "zip", "file.txt"],
+        ["compress", "-w", "7", "file.txt"],
+        ["decompress", "--max-size", "7X", "file.txt"],
+        ["info"],
+    ):
+        result = nzip_cli(*args)
+        assert result.returncode == 2, args
+        assert b"Usage" in result.stderr
+
+
+def test_bad_data_exit_with_1_and_one_line(nzip_cli, text, tmp_path):
+    failed(nzip_cli("decompress", stdin=b"not compressed"), "(stdin)", "not an nzip file")
+    failed(nzip_cli("decompress", stdin=b""), "empty")
+    failed(nzip_cli("test", "file.txt"), "file.txt", "not an nzip file")
+    failed(nzip_cli("compress", "--model", "nothing", "file.txt"), "no model named nothing")
+    failed(nzip_cli("compress", "--model", "./nothing", "file.txt"), "no model file")
+    failed(nzip_cli("compress", "--model", str(text), "file.txt"), "not a model file")
+    assert not (tmp_path / "file.txt.nz").exists()
+
+
+def test_max_size_bounds_the_output(nzip_cli):
+    bomb = nzip.compress(bytes(50_000_000))
+    failed(nzip_cli("decompress", "--max-size", "10M", stdin=bomb), "limit of 10485760 bytes")
+
+
+def test_damaged_input_on_a_pipe_gives_only_verified_blocks(nzip_cli):
+    plain = b"0123456789" * 120_000
+    packed = nzip.compress(plain, "static")
+    result = nzip_cli("decompress", stdin=packed[:-10])
+    failed(result, "ends inside a frame")
+    assert plain.startswith(result.stdout)
+    assert len(result.stdout) == 1 << 20
+
+
+def test_verbose_and_compare_say_sizes_and_baselines(nzip_cli, text):
+    for option in ("-v", "--compare"):
+        result = nzip_cli("compress", "-f", option, "file.txt")
+        line = result.stderr.decode()
+        assert line.count("\n") == 1
+        assert all(word in line for word in ("ratio", "bpb", "gzip -9", "zstd -19")), line
+    assert ok(nzip_cli("compress", "-fq", "file.txt")) == b""
+    assert b"ratio" in nzip_cli("decompress", "-fv", "file.txt.nz").stderr
+
+
+def test_info_reads_headers(nzip_cli, text):
+    ok(nzip_cli("compress", "file.txt", "-m", "eqinfo", "-w", "24"))
+    row = json.loads(ok(nzip_cli("info", "--json", "file.txt.nz")))
+    assert row["content"] == len(ENGLISH * 3)
+    assert (row["frames"], row["blocks"]) == (1, 1)
+    assert row["modes"] == ["eqinfo w=24"]
+    assert row["models"] == ["base-1"]
+    assert b"eqinfo" in ok(nzip_cli("info", "file.txt.nz"))
+    failed(nzip_cli("info", "file.txt"), "not an nzip file")
+
+
+def test_levels_and_threads_from_the_environment(nzip_cli):
+    for env in ({"NZIP_LEVEL": "1"}, {"NZIP_THREADS": "1"}):
+        assert nzip.decompress(ok(nzip_cli("compress", stdin=ENGLISH, env=env))) == ENGLISH
+    assert nzip_cli("compress", stdin=b"x", env={"NZIP_LEVEL": "12"}).returncode == 2
+
+
+def run_in_terminal(args, stdin=None):
+    """(exit code, what the terminal showed) with stdout and stderr on a pseudo-terminal."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*NZIP, *args], stdin=stdin or follower, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        ready, _, _ = select.select([leader], [], [], 60)
+        try:
+            data = os.read(leader, 4096) if ready else b""
+        except OSError:
+            data = b""
+        if not data:
+            break
+        shown += data
+    os.close(leader)
+    return process.wait(60), shown.decode()
+
+
+def test_binary_is_not_written_to_a_terminal(text):
+    code, shown = run_in_terminal(["compress", "-c", str(text)])
+    assert code == 1
+    assert "terminal" in shown
+    code, shown = run_in_terminal(["decompress"])
+    assert code == 1
+    assert "terminal" in shown
+    code, shown = run_in_terminal([])
+    assert code == 0
+    assert "Usage" in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_nothing_behind(tmp_path, number):
+    source = tmp_path / "big"
+    source.write_bytes(TEXTS["english"] * 4000)
+    process = subprocess.Popen([*NZIP, "compress", source], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".big*.tmp")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.stderr is not None
+    message = process.stderr.read()
+    assert process.wait(60) == -number
+    assert message == b""
+    assert [p.name for p in tmp_path.iterdir()] == ["big"]
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    source = tmp_path / "small"
+    source.write_bytes(TEXTS["english"] * 200)
+    script = 'trap "" HUP; exec "$@"'
+    process = subprocess.Popen(["sh", "-c", script, "sh", *NZIP, "compress", source])
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("*small*nz*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0
+    assert (tmp_path / "small.nz").exists()
+
+
+def test_unwritable_folder_and_full_disk_are_one_line(nzip_cli, text, tmp_path):
+    failed(nzip_cli("compress", "file.txt", "-o", "no/such/folder/x"), "No such file")
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [*NZIP, "compress", "-c", text], stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        assert result.returncode == 1
+        assert b"No space left" in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
+def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
+    rows = json.loads(ok(nzip_cli("bench", "--json", "file.txt")))
+    names = {row["codec"] for row in rows}
+    assert {"nzip ac", "nzip static", "nzip eqinfo 16", "nzip eqinfo 32"} < names
+    assert {"gzip -9", "zstd -3", "zstd -19", "xz -9e"} < names
+    assert all(row["verified"] for row in rows)
+    assert {row["file"] for row in rows} == {"file.txt", "total"}
+    csv = ok(nzip_cli("bench", "--csv", "--only", "gzip -9,nzip static", ".")).decode()
+    assert csv.splitlines()[0].startswith("file,codec,size,compressed,ratio,bpb")
+    assert "| gzip -9 |" in ok(nzip_cli("bench", "--markdown", "file.txt")).decode()
+    assert b"verified" in ok(nzip_cli("bench", "--only", "zstd -3", "file.txt"))
+    failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
+
+
+def test_bench_adjusted_counts_the_model(nzip_cli, text):
+    def total(*args):
+        rows = json.loads(ok(nzip_cli("bench", "--json", "--only", "nzip ac", *args, "file.txt")))
+        return rows[-1]["compressed"]
+
+    from nzip import models
+
+    assert total("--adjusted") - total() == models.load().path.stat().st_size
+
+
+def test_bench_fails_loudly_when_a_round_trip_does(nzip_cli, text, monkeypatch):
+    from nzip.bench import runner
+
+    codec = runner.Codec("broken", lambda data: data, lambda data: data[:-1])
+    results = runner.run([text], [codec])
+    assert [r.verified for r in results] == [False, False]

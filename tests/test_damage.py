@@ -1,0 +1,77 @@
+"""Every truncation and every flipped byte of a small file is an error; never silent, never a hang."""
+
+import pytest
+from conftest import ENGLISH
+
+import nzip
+
+TEXT = ENGLISH[:120]
+FRAMES = {
+    "ac": nzip.compress(TEXT),
+    "ac M1 alone": nzip.compress(TEXT, adapt=False),
+    "ac without M1": nzip.compress(TEXT * 2, level=1),
+    "static": nzip.compress(TEXT * 6, "static"),
+    "eqinfo": nzip.compress(TEXT, "eqinfo"),
+    "stored": nzip.compress(bytes(range(40)), "static"),
+    "run": nzip.compress(bytes(1000)),
+    "empty": nzip.compress(b""),
+}
+
+
+@pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
+def test_every_truncation_is_an_error(data):
+    for size in range(len(data)):
+        with pytest.raises(nzip.NzipError):
+            nzip.decompress(data[:size])
+
+
+@pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
+def test_every_flipped_byte_is_an_error(data):
+    for at in range(len(data)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[at] ^= flip
+            with pytest.raises(nzip.NzipError):
+                nzip.decompress(bytes(damaged))
+
+
+def test_a_cut_exactly_behind_a_block_is_an_error():
+    text = bytes(1 << 19) + b"x" * 1000
+    data = nzip.compress(text, "static")
+    from nzip import frame
+
+    _, at = frame.parse_header(data)
+    end = frame.parse_block(data, at).end
+    with pytest.raises(nzip.TruncatedError):
+        nzip.decompress(data[:end])
+
+
+def test_a_wrong_content_check_is_an_error_although_all_blocks_are_sound():
+    data = nzip.compress(TEXT)
+    with pytest.raises(nzip.ChecksumError, match="content"):
+        nzip.decompress(data[:-2] + bytes([data[-2] ^ 1, data[-1]]))
+
+
+def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
+    """What a hostile encoder could write: any payload, checksums right."""
+    import random
+
+    from nzip import models, modes
+
+    rng = random.Random(3)
+    m1 = models.load().predictor
+    for mode in (
+        modes.Ac(m1, True),
+        modes.Ac(m1, False),
+        modes.Ac(None, True),
+        modes.Static(),
+        modes.EqInfo(m1, 16),
+        modes.EqInfo(m1, 64),
+    ):
+        for size in (1, 2, 50, 200):
+            for length in (0, 1, size // 2, size):
+                code = rng.randbytes(length)
+                try:
+                    assert len(mode.decode(code, size)) == size
+                except nzip.FormatError:
+                    pass

@@ -1,0 +1,107 @@
+"""The frame's layout, its limits, and the format document's constants."""
+
+import re
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+import nzip
+from nzip import frame, models
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+
+
+def test_the_layout_of_a_small_frame_byte_by_byte():
+    data = b"ab"  # too short to be coded
+    digest = models.load().digest
+    head = b"\x8fNZ\x11" + digest[:2]
+    block = bytes([2 << 3 | 0 << 1 | 1])
+    crc = crc32(data, crc32(block, crc32(bytes(4), crc32(head, crc32(digest)))))
+    expected = head + block + crc.to_bytes(4, "little") + data
+    expected += (crc32(data) & 0xFFFF).to_bytes(2, "little")
+    assert nzip.compress(data) == expected
+
+
+def test_long_content_has_a_check_of_four_bytes():
+    for size, width in ((65535, 2), (65536, 4)):
+        data = bytes(size)
+        packed = nzip.compress(data, "static")
+        assert packed.endswith(crc32(data).to_bytes(4, "little")[:width])
+        assert frame.check_width(size) == width
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 2047, 2048, (1 << 18) - 1, 1 << 18, 1 << 24])
+def test_block_headers_around_every_varint_limit(size):
+    for kind in (frame.STORED, frame.RUN, frame.CODED):
+        if size == 0 and kind != frame.STORED:
+            continue
+        payload = {frame.STORED: bytes(min(size, 9)), frame.RUN: b"r", frame.CODED: b""}[kind]
+        block = frame.parse_block(frame.pack_block(kind, True, size, payload, 5), 0)
+        assert (block.kind, block.last, block.size) == (kind, True, size)
+        assert block.crc == crc32(payload, crc32(block.head, 5))
+
+
+def head(value: int) -> bytes:
+    return frame._pack_varint(value)
+
+
+BAD_BLOCKS = {
+    "reserved type": head(5 << 3 | 3 << 1),
+    "too large": head(((1 << 24) + 1) << 3),
+    "empty, not last": head(0 << 3),
+    "empty run": head(0 << 3 | frame.RUN << 1 | 1),
+    "coded, not shorter": head(5 << 3 | frame.CODED << 1) + head(5),
+    "varint too long": b"\x80\x80\x80\x80\x01",
+    "varint padded": b"\x81\x00",
+}
+
+
+@pytest.mark.parametrize("data", BAD_BLOCKS.values(), ids=BAD_BLOCKS)
+def test_block_headers_that_break_a_rule(data):
+    with pytest.raises(nzip.FormatError) as caught:
+        frame.parse_block(data + bytes(20), 0)
+    assert not isinstance(caught.value, nzip.TruncatedError)
+
+
+def test_headers_that_break_a_rule():
+    for data in (b"", b"x", b"\x8f", b"PK\x03\x04"):
+        with pytest.raises((nzip.FormatError, nzip.TruncatedError)):
+            nzip.decompress(data)
+    for byte in (0x01, 0x21, 0xF1, 0x10, 0x16, 0x1F):  # versions and codings not in use
+        with pytest.raises(nzip.UnsupportedError):
+            nzip.decompress(b"\x8fNZ" + bytes([byte]) + bytes(40))
+    for window in (0, 7, 65, 144):
+        with pytest.raises(nzip.FormatError, match="bits"):
+            nzip.decompress(b"\x8fNZ\x15" + bytes([0, 0, window]) + bytes(40))
+
+
+def test_a_model_that_is_not_installed_is_named():
+    digest = models.load().digest
+    other = bytes([digest[0] ^ 1, digest[1]])
+    with pytest.raises(nzip.ModelNotFoundError, match=other.hex()):
+        nzip.decompress(b"\x8fNZ\x11" + other + bytes(40))
+
+
+def test_blocks_are_bound_to_their_place_and_model():
+    one = nzip.compress(bytes(1 << 19) + b"a" * (1 << 19), "static")
+    header, at = frame.parse_header(one)
+    first, second = frame.parse_block(one, at), None
+    second = frame.parse_block(one, first.end)
+    swapped = one[:at] + one[first.end : second.end] + one[at : first.end] + one[second.end :]
+    assert len(swapped) == len(one)
+    with pytest.raises(nzip.NzipError):
+        nzip.decompress(swapped)
+
+
+def test_the_document_states_the_codes_constants():
+    def stated(name: str) -> int:
+        found = re.search(rf"\| `{name}` \| ([0-9a-fx,]+) \|", DOCUMENT)
+        assert found, name
+        return int(found.group(1).replace(",", ""), 0)
+
+    for name in ("VERSION", "MAX_BLOCK", "MIN_WINDOW", "MAX_WINDOW", "SHORT_CHECK"):
+        assert stated(name) == getattr(frame, name)
+    for name in ("AC", "AC_PLAIN", "AC_ADAPTIVE", "STATIC", "EQINFO", "STORED", "CODED", "RUN"):
+        assert stated(name) == getattr(frame, name)
+    assert frame.MAGIC.hex(" ") in DOCUMENT
