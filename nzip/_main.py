@@ -97,8 +97,6 @@ def main() -> int:
         return result if isinstance(result, int) else 0
     except Signalled as signalled:
         return _die(signalled.number)
-    except BrokenPipeError:
-        return _die(signal.SIGPIPE)
     except Exception as error:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if show is not None and code is not None:  # a usage error of Typer's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -206,8 +207,6 @@ def _run(
                         sizes = job.to_file(path, place, bar)
                     finally:
                         job.force = force
-        except BrokenPipeError:
-            raise
         except (OSError, NzipError, MemoryError) as error:
             bar.close()
             _fail(path, error)
@@ -226,7 +225,14 @@ def _run(
         raise typer.Exit(1)
 
 
+def _end_with_the_reader() -> None:
+    """Let a closed pipe end the program, as it ends gzip. For commands that write to stdout."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _to_stdout(path: Path, job: Job, progress: Progress) -> Sizes:
+    _end_with_the_reader()
     compressing = job.make_compressor is not None
     if compressing and sys.stdout.isatty() and not job.force:
         raise NzipError("compressed data are not written to a terminal (-f forces it)")
@@ -344,8 +350,6 @@ def _each(paths: list[Path], work: Callable[[Path], None]) -> None:
     for path in paths:
         try:
             work(path)
-        except BrokenPipeError:
-            raise
         except (OSError, NzipError, MemoryError) as error:
             _fail(path, error)
             failed = True
@@ -390,6 +394,7 @@ def info(
     """Say what files hold, without decoding them."""
     from .inspect import inspect_file
 
+    _end_with_the_reader()
     rows: list[dict[str, Any]] = []
     with suppress(typer.Exit):
         _each(files, lambda path: rows.append(inspect_file(path)))
@@ -439,6 +444,7 @@ def bench(
     """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
     from .bench import report, runner
 
+    _end_with_the_reader()
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other")
     codecs = runner.codecs(level=level, threads=threads, model=model, only=only)

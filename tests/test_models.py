@@ -73,13 +73,10 @@ def test_model_files_that_break_a_rule_are_refused(tmp_path, edit):
     path = renamed(tmp_path, "broken")
     models.Model(path)  # sound before it is broken
 
-    def metadata_last(header):
-        edit(header)
-
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
-    metadata_last(header)
+    edit(header)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
     with pytest.raises(nzip.ModelFileError):

@@ -14,6 +14,7 @@ from nzip.train import data, export, loop  # noqa: E402
 from nzip.train.model import HISTORY, M1, Config, context_rows  # noqa: E402
 
 TINY = Config(hidden=32, embed=16, orders=[1, 2, 4], table_bits=[8, 9, 10])
+torch.set_num_threads(1)
 OPTIONS = loop.Options(total=160 * 16 * 30, lanes=16, segment=32, warmup=5, every=40)
 
 
@@ -114,7 +115,7 @@ def test_the_loss_by_nibbles_is_the_loss_of_the_whole_tree():
 def test_the_train_command(nzip_cli, shards, tmp_path):
     result = nzip_cli(
         *("train", shards, "-o", "mine", "--bytes", "120K", "--hidden", "16", "--lanes", "16"),
-        *("--mix", "prose=3,code=1"),
+        *("--mix", "prose=3,code=1", "-T", "1"),
     )
     assert result.returncode == 0, result.stderr
     assert b"bpb as integers" in result.stderr

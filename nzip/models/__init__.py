@@ -69,7 +69,7 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
     def tensor(name: str, kind: str, *shape: int) -> memoryview:
         try:
             entry = header[name]
-            first, last = entry["data_offsets"]
+            first, last = map(int, entry["data_offsets"])
             fits = entry["dtype"] == kind and entry["shape"] == list(shape)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path}: no valid tensor {name}") from error
@@ -155,7 +155,7 @@ def load(name: str | os.PathLike[str] | None = None) -> Model:
         if path.stem == name:
             return _load_file(path)
     path = Path(name)
-    if path.suffix or path.parent != Path("."):
+    if path.suffix or os.sep in os.fspath(name):
         if path.is_file():
             return _load_file(path.resolve())
         raise ModelNotFoundError(f"no model file {path}")

@@ -93,13 +93,17 @@ class Corpus:
 
     def _pieces(self, name: str, segment: int) -> Iterator[np.ndarray]:
         while True:  # epochs
+            empty = True
             for number, path in enumerate(self.groups[name]):
                 for document in documents(path, skip=self.held[name] if number == 0 else 0):
                     for start in range(0, len(document), PIECE):
                         piece = document[start : start + PIECE]
                         whole = len(piece) // segment * segment
                         if whole:
+                            empty = False
                             yield np.frombuffer(piece[:whole], np.uint8)
+            if empty:
+                raise ValueError(f"the source {name} holds no document of {segment} bytes")
 
     def batches(
         self, lanes: int, segment: int, seed: int, reset: float
