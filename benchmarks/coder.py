@@ -183,24 +183,31 @@ def byte_costs(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
 
 
 def windows(path: Path) -> None:
-    """Bytes a window against the fractional count that W bits pay for from the same start."""
+    """Bytes a window against the bytes that W bits pay for from the same start.
+
+    The ideal spends the model's exact code length: whole bytes as long as their sum is within W
+    bits. In brackets, the ideal with the fraction of the next byte that the rest would pay for,
+    which no code of whole bytes can reach.
+    """
     predictor = models.load().predictor
     text = path.read_bytes()[:20_000]
     print(f"windows, M1 on {path.name}: {len(text):,} bytes")
     for width in (16, 24, 32, 64):
         starts = window_starts(predictor, text, width)
         reach = width  # no byte costs less than half a bit in a fresh context, on text
-        ideal = []
+        ideal, fraction = [], []
         for start in starts[:-1]:
             total = byte_costs(predictor, text[start : start + reach]).cumsum()
             whole = int(np.searchsorted(total, width, side="right"))
             if whole < len(total):
                 before = total[whole - 1] if whole else 0.0
-                ideal.append(whole + (width - before) / (total[whole] - before))
+                ideal.append(whole)
+                fraction.append(whole + (width - before) / (total[whole] - before))
         real = np.diff(starts)[: len(ideal)].mean()
         print(
             f"  W = {width:<3} {real:6.3f} bytes a window, ideal {np.mean(ideal):6.3f}:"
-            f" {real / np.mean(ideal) - 1:+.2%}"
+            f" {real / np.mean(ideal) - 1:+.2%} [{np.mean(fraction):.3f}:"
+            f" {real / np.mean(fraction) - 1:+.2%}]"
         )
 
 

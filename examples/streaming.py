@@ -1,6 +1,6 @@
 """Using nzip from Python: whole buffers, files and streams.
 
-    python examples/streaming.py FILE
+python examples/streaming.py FILE
 """
 
 import sys

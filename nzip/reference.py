@@ -406,7 +406,7 @@ def m1_tree(m1: M1) -> Tree:
 
 CONTEXTS = 6  # orders 1, 2, 3, 4, 6 and the word so far
 MATCH_MIN, MATCH_MAX = 6, 32
-MIX_RATE = 6
+MIX_RATE = 14
 INPUTS = 10
 
 

@@ -68,9 +68,7 @@ def random_rows(seed, n, kind):
         freq[:, 0], freq[:, 255] = 65535, 1
     rows = np.zeros((n, 257), np.uint32)
     rows[:, 1:] = freq.cumsum(axis=1)
-    symbols = np.array(
-        [rng.choice(np.flatnonzero(f)) for f in freq], np.uint8
-    )
+    symbols = np.array([rng.choice(np.flatnonzero(f)) for f in freq], np.uint8)
     return rows, symbols
 
 
@@ -158,9 +156,10 @@ def test_window_coder_equals_reference(width, name):
         assert codes[:count].tolist() == expected
         assert all(code < 2**width for code in expected)
         assert _coder.decode_windows(codes[:count], tree, width, len(text)) == text
-        assert reference.decode_windows(
-            expected, width, lambda _: lambda node: int(tree[node])
-        ) == text
+        assert (
+            reference.decode_windows(expected, width, lambda _: lambda node: int(tree[node]))
+            == text
+        )
 
 
 @pytest.mark.parametrize("width", [8, 9])
@@ -172,9 +171,9 @@ def test_every_codeword_decodes_to_its_own_string_and_back(width, name):
         text = reference.decode_windows([code], width, lambda _: lambda node: int(tree[node]))
         assert text not in seen
         seen.add(text)
-        assert reference.encode_windows(
-            text, width, lambda _: lambda node: int(tree[node])
-        ) == [code]
+        assert reference.encode_windows(text, width, lambda _: lambda node: int(tree[node])) == [
+            code
+        ]
 
 
 def test_windows_from_16_bits_on_leave_16_codewords_for_special_tokens():

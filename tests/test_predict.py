@@ -46,9 +46,7 @@ AC_TEXTS = {
 
 
 @pytest.mark.parametrize("text", AC_TEXTS.values(), ids=AC_TEXTS)
-@pytest.mark.parametrize(
-    ("with_model", "adapt"), [(True, False), (True, True), (False, True)]
-)
+@pytest.mark.parametrize(("with_model", "adapt"), [(True, False), (True, True), (False, True)])
 def test_ac_block_equals_reference(small_model, text, with_model, adapt):
     make = small_model.reference if with_model else None
     predictor = small_model.predictor if with_model else None

@@ -21,7 +21,16 @@ def test_tables_h_is_what_the_reference_defines():
 
 @pytest.mark.parametrize(
     ("x", "n", "expected"),
-    [(3, 1, 2), (-3, 1, -1), (-7, 1, -3), (7, 1, 4), (-1, 4, 0), (-8, 4, 0), (-9, 4, -1), (8, 4, 1)],
+    [
+        (3, 1, 2),
+        (-3, 1, -1),
+        (-7, 1, -3),
+        (7, 1, 4),
+        (-1, 4, 0),
+        (-8, 4, 0),
+        (-9, 4, -1),
+        (8, 4, 1),
+    ],
 )
 def test_rshift_round_sends_halves_upwards(x, n, expected):
     assert reference.rshift_round(x, n) == expected

@@ -61,8 +61,10 @@ int nz_decode_symbols(const uint8_t *in, size_t size, const uint32_t *cumulative
     for (size_t i = 0; i < n; i++) {
         const uint32_t *row = cumulative + i * row_stride;
         uint32_t place = nz_decode_place(&d);
-        uint32_t s = 0; /* the last s with row[s] <= place and, among equals, the last one */
-        for (uint32_t step = 128; step; step >>= 1) s += row[s + step] <= place ? step : 0;
+        /* The last s with row[s] <= place. Counting reads the row from end to end, which vectors
+           and the prefetcher do faster than a search that jumps. */
+        uint32_t s = 0;
+        for (int k = 1; k < 256; k++) s += (int32_t)row[k] <= (int32_t)place;
         nz_decode_symbol(&d, row[s], row[s + 1] - row[s]);
         symbols[i] = (uint8_t)s;
     }

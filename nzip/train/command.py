@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 
 from ..models import SUFFIX
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large freed blocks instead of giving them back to the system.
+
+    Each step frees and allocates the same hundreds of megabytes; without this a tenth of the time
+    goes into page faults.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its highest value
+            mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def parse_mix(text: str | None) -> dict[str, float] | None:
@@ -57,6 +72,7 @@ def run(
         raise FileNotFoundError(2, "no such folder", str(output.parent))
     if hidden < 16 or hidden % 16:
         raise ValueError("--hidden must be a positive multiple of 16")
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     corpus = Corpus(shards, parse_mix(mix))
