@@ -272,7 +272,7 @@ Tree = Callable[[bytes], Callable[[int], int]]  # text of the window so far -> n
 
 def window_codewords(width: int) -> int:
     """Codewords that a window of ``width`` bits starts with; 16 are kept free from 16 bits on."""
-    return 2**width if width < 16 else 2**width - 16
+    return (1 << width) - (16 if width >= 16 else 0)
 
 
 def _ones(count: int, p1: int, root: bool, depth: int) -> int:
