@@ -100,8 +100,8 @@ from conftest import TEXTS, SmallModel
 from nzip import _predict
 digest = hashlib.sha256()
 blob = b"".join(TEXTS.values())
-for seed, hidden, embed, extreme in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80, 16, True)):
-    p = SmallModel(seed, hidden, embed, extreme).predictor
+for shape in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80, 16, True)):
+    p = SmallModel(*shape).predictor
     for size in (1, 700, 33000, 66000, 263000):
         text = (blob * 30)[:size]
         for lanes in (1, 2, 4, 8):
