@@ -1,0 +1,75 @@
+"""Size and speed of `ac` on files: every level, M1 alone, and every kernel that runs here.
+
+    python benchmarks/predictor.py FILE...
+
+One process a row, so that NZIP_KERNEL takes effect; the best of three runs, `-T` as given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nzip
+
+ROWS = [
+    *((f"level {level}", {"level": level}, "") for level in range(1, 10)),
+    ("M1 alone", {"adapt": False}, ""),
+    *((f"level 6, {name}", {}, name) for name in ("portable", "avx2", "avx512")),
+    ("static", {"mode": "static"}, ""),
+    ("eqinfo 16", {"mode": "eqinfo", "window": 16}, ""),
+    ("eqinfo 64", {"mode": "eqinfo", "window": 64}, ""),
+]
+RUNS = 3
+
+
+def measure(options: dict[str, object], paths: list[str]) -> list[float]:
+    """[bytes in, bytes out, seconds in, seconds out], summed over the files."""
+    total = [0.0] * 4
+    for path in paths:
+        data = Path(path).read_bytes()
+        best = [float("inf")] * 2
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            packed = nzip.compress(data, **options)
+            middle = time.perf_counter()
+            assert nzip.decompress(packed, threads=options.get("threads")) == data
+            best = [
+                min(best[0], middle - start),
+                min(best[1], time.perf_counter() - middle),
+            ]
+        total = [a + b for a, b in zip(total, [len(data), len(packed), *best], strict=True)]
+    return total
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("-T", "--threads", type=int, default=1)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.row:
+        options = {**json.loads(arguments.row), "threads": arguments.threads}
+        print(json.dumps(measure(options, arguments.files)))
+        sys.exit()
+    print(f"| setting ({arguments.threads} threads) | bpb | kB/s in | kB/s out |")
+    print("|---|---:|---:|---:|")
+    for name, row, kernel in ROWS:
+        env = {**os.environ, **({"NZIP_KERNEL": kernel} if kernel else {})}
+        command = [sys.executable, __file__, "-T", str(arguments.threads), "--row", json.dumps(row)]
+        result = subprocess.run(
+            [*command, *arguments.files], env=env, capture_output=True, text=True, check=False
+        )
+        if "this CPU cannot run it" in result.stderr:
+            print(f"| {name} | not on this CPU | | |")
+            continue
+        size, packed, seconds_in, seconds_out = json.loads(result.stdout)
+        print(
+            f"| {name} | {8 * packed / size:.3f} | {size / seconds_in / 1e3:,.0f}"
+            f" | {size / seconds_out / 1e3:,.0f} |"
+        )

@@ -1,4 +1,6 @@
-"""Every truncation and every flipped byte of a small file is an error; never silent, never a hang."""
+"""Every truncation and every flipped byte of a small file is an error; never silent."""
+
+import contextlib
 
 import pytest
 from conftest import ENGLISH
@@ -71,7 +73,5 @@ def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
         for size in (1, 2, 50, 200):
             for length in (0, 1, size // 2, size):
                 code = rng.randbytes(length)
-                try:
+                with contextlib.suppress(nzip.FormatError):
                     assert len(mode.decode(code, size)) == size
-                except nzip.FormatError:
-                    pass

@@ -85,8 +85,8 @@ def test_a_model_that_is_not_installed_is_named():
 
 def test_blocks_are_bound_to_their_place_and_model():
     one = nzip.compress(bytes(1 << 19) + b"a" * (1 << 19), "static")
-    header, at = frame.parse_header(one)
-    first, second = frame.parse_block(one, at), None
+    _, at = frame.parse_header(one)
+    first = frame.parse_block(one, at)
     second = frame.parse_block(one, first.end)
     swapped = one[:at] + one[first.end : second.end] + one[at : first.end] + one[second.end :]
     assert len(swapped) == len(one)

@@ -1,5 +1,6 @@
 """M1, the adaptive models and the block codecs: the kernel against the reference."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_lane_counts_and_bounds_are_the_references():
         bounds = [reference.lane_bounds(size, lanes, lane) for lane in range(lanes)]
         assert bounds[0][0] == 0
         assert bounds[-1][1] == size
-        assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
 
 
 @pytest.mark.parametrize("size", [32767, 32768, 32769, 65535, 65536, 65537, 262143, 262147])

@@ -64,7 +64,7 @@ def test_runs_are_stored_as_runs():
 def test_overhead_of_a_short_text_is_16_bytes_at_most():
     text = (TEXTS["english"] * 2)[:1024]
     packed = nzip.compress(text)
-    header, at = frame.parse_header(packed)
+    _, at = frame.parse_header(packed)
     block = frame.parse_block(packed, at)
     assert block.kind == frame.CODED
     assert len(packed) - (block.end - block.start) <= 16
