@@ -1,0 +1,92 @@
+"""Add golden frames: writes those of the table below that do not exist yet, never changes one.
+
+python tools/make_golden.py
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import nzip
+from nzip import frame
+
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
+FIELDS = ["file", "size", "sha256", "options", "what"]
+
+
+def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
+    """(name, content, options, frame if it is not what the encoder writes, what it shows)."""
+    english = (CORPUS / "compression.txt").read_bytes()
+    log = (CORPUS / "access.log").read_bytes()
+    every = bytes(range(256))
+    script = "Ελληνικά, Русский, 中文, 日本語, 한국어, العربية, हिन्दी, 🙂 ".encode()
+    rows: list[tuple[str, bytes, str, bytes | None, str]] = [
+        ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
+        ("good-ac-small", english[:300], "mode=ac", None, "a short text"),
+        ("good-ac-plain", english[:2000], "mode=ac adapt=no", None, "M1 alone"),
+        ("good-ac-adaptive", log[:6000], "mode=ac level=1", None, "mixing without M1"),
+        ("good-ac-lanes", (log * 3)[:70_000], "mode=ac", None, "four lanes"),
+        ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
+        ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
+        ("good-static", english[:3000], "mode=static", None, "static"),
+        ("good-stored", every, "mode=static", None, "a stored block"),
+        ("good-run", bytes(100_000), "mode=static", None, "a run, long check"),
+        ("good-empty", b"", "mode=ac", None, "no content"),
+    ]
+    for window in (8, 16, 24, 32, 64):
+        text = english[:1500] if window > 8 else english[:200]
+        rows.append(
+            (f"good-eqinfo-{window}", text, f"mode=eqinfo window={window}", None, "windows")
+        )
+    sound = nzip.compress(english[:200])
+    joined = frame.skippable(b"note") + sound + nzip.compress(b"two", "static") + bytes(20)
+    rows += [
+        ("good-frames", english[:200] + b"two", "", joined, "skippable frame, two frames, padding"),
+        ("bad-cut", b"", "", sound[:-1], "the content check cut short"),
+        ("bad-crc", b"", "", sound[:12] + bytes([sound[12] ^ 1]) + sound[13:], "a flipped bit"),
+        ("bad-garbage", b"", "", sound + b"garbage", "garbage behind the frame"),
+        (
+            "bad-huge",
+            b"",
+            "",
+            b"\x8fNZ\x14\xf9\xff\xff\xff\x7f" + bytes(9),
+            "a block above the limit",
+        ),
+        ("bad-type", b"", "", b"\x8fNZ\x14\x0f" + bytes(9), "the reserved type of block"),
+        ("unsupported-version", b"", "", b"\x8fNZ\x24\x01" + bytes(6), "version 2"),
+        ("unsupported-coding", b"", "", b"\x8fNZ\x19\x01" + bytes(6), "coding 9"),
+    ]
+    return rows
+
+
+if __name__ == "__main__":
+    table = GOLDEN / "frames.csv"
+    known = list(csv.DictReader(table.open())) if table.exists() else []
+    names = {row["file"] for row in known}
+    for name, content, options, data, what in frames():
+        if f"{name}.nz" in names:
+            continue
+        if data is None:
+            settings: dict[str, object] = {}
+            for option in options.split():
+                key, _, value = option.partition("=")
+                settings[key] = {"adapt": False}.get(key, int(value) if value.isdigit() else value)
+            data = nzip.compress(content, **settings)
+        (GOLDEN / f"{name}.nz").write_bytes(data)
+        good = name.startswith("good")
+        known.append(
+            {
+                "file": f"{name}.nz",
+                "size": str(len(content)) if good else "",
+                "sha256": hashlib.sha256(content).hexdigest() if good else "",
+                "options": options,
+                "what": what,
+            }
+        )
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(known)
