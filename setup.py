@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
 HEADERS = ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h")
-flags = ["-O3", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
+flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
     flags = []
 if os.environ.get("NZIP_WARNINGS_AS_ERRORS"):

@@ -21,8 +21,9 @@ def test_readme_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_package_docstring_example():
-    assert doctest.testmod(nzip).attempted == 1
-    assert doctest.testmod(nzip).failed == 0
+    result = doctest.testmod(nzip)
+    assert result.attempted
+    assert not result.failed
 
 
 def test_streaming_example_runs(tmp_path):

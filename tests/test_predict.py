@@ -103,7 +103,8 @@ digest = hashlib.sha256()
 blob = b"".join(TEXTS.values())
 for shape in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80, 16, True)):
     p = SmallModel(*shape).predictor
-    for size in (1, 700, 33000, 66000, 263000):
+    sizes = (1, 700, 33000, 66000, 263000) if shape[1] == 16 else (1, 700, 9000)
+    for size in sizes:
         text = (blob * 30)[:size]
         for lanes in (1, 2, 4, 8):
             digest.update(_predict.logits(p, text[:300], lanes))

@@ -108,8 +108,8 @@ def test_the_loss_by_nibbles_is_the_loss_of_the_whole_tree():
     for row, byte in zip(logits, target.tolist(), strict=True):
         for depth in range(8):
             node, bit = (byte | 256) >> (8 - depth), byte >> (7 - depth) & 1
-            total += float(torch.nn.functional.softplus(-row[node] if bit else row[node]))
-    assert float(model.loss(features, target)) * 50 == pytest.approx(total, rel=1e-4)
+            total += torch.nn.functional.softplus(-row[node] if bit else row[node]).item()
+    assert model.loss(features, target).item() * 50 == pytest.approx(total, rel=1e-4)
 
 
 def test_the_train_command(nzip_cli, shards, tmp_path):

@@ -22,7 +22,9 @@ FORMAT = "nzip-m1-1"
 DEFAULT = "base-1"
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
-RELEASED: dict[str, str] = {}
+RELEASED: dict[str, str] = {
+    "base-1": "69eda19748c977c63bd2a5e4a2f72e30451318b7ade9d1c689e37c1966f06a21",
+}
 MAX_HEADER = 1 << 16
 SHIPPED = Path(__file__).parent
 
