@@ -95,7 +95,9 @@ class GatedLinear(nn.Module):
         self.gates = nn.ModuleList(nn.Linear(hidden, 4 * hidden) for _ in range(blocks))
         self.leave = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         decay = torch.linspace(0.3, 0.995, hidden)
-        self.decay = nn.ParameterList(torch.log(torch.expm1(-decay.log() * 2)) for _ in range(blocks))
+        self.decay = nn.ParameterList(
+            torch.log(torch.expm1(-decay.log() * 2)) for _ in range(blocks)
+        )
 
     def state(self, batch: int) -> list[Tensor]:
         return [torch.zeros(batch, self.hidden) for _ in range(self.blocks)]
