@@ -187,7 +187,8 @@ def windows(path: Path) -> None:
 
     The ideal spends the model's exact code length: whole bytes as long as their sum is within W
     bits. In brackets, the ideal with the fraction of the next byte that the rest would pay for,
-    which no code of whole bytes can reach.
+    which no code of whole bytes can reach. Last, the model's code length of a window's bytes as a
+    part of the W bits that it occupies.
     """
     predictor = models.load().predictor
     text = path.read_bytes()[:20_000]
@@ -195,11 +196,12 @@ def windows(path: Path) -> None:
     for width in (16, 24, 32, 64):
         starts = window_starts(predictor, text, width)
         reach = width  # no byte costs less than half a bit in a fresh context, on text
-        ideal, fraction = [], []
-        for start in starts[:-1]:
+        ideal, fraction, spent = [], [], []
+        for start, end in zip(starts, starts[1:], strict=False):
             total = byte_costs(predictor, text[start : start + reach]).cumsum()
             whole = int(np.searchsorted(total, width, side="right"))
             if whole < len(total):
+                spent.append(total[end - start - 1])
                 before = total[whole - 1] if whole else 0.0
                 ideal.append(whole)
                 fraction.append(whole + (width - before) / (total[whole] - before))
@@ -207,7 +209,7 @@ def windows(path: Path) -> None:
         print(
             f"  W = {width:<3} {real:6.3f} bytes a window, ideal {np.mean(ideal):6.3f}:"
             f" {real / np.mean(ideal) - 1:+.2%} [{np.mean(fraction):.3f}:"
-            f" {real / np.mean(fraction) - 1:+.2%}]"
+            f" {real / np.mean(fraction) - 1:+.2%}], {np.mean(spent) / width:.2%} used"
         )
 
 
