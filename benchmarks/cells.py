@@ -1,27 +1,37 @@
 """Recurrent cells at equal multiply-adds a byte: which one predicts best?
 
-    python benchmarks/cells.py SHARDS [--budget 0.25] [--bytes 16M] [--mix ...] [CELL...]
+    python benchmarks/cells.py SHARDS [--budget 1] [--bytes 16M] [--mix ...] [CELL...]
 
 Trains each cell in float32 from the same seed on the same bytes in the same order, with the same
-learning-rate cycle, and prints its loss on the shards' held-out heads. Every cell reads the same
-n-gram embeddings and ends in the same binary-tree output; what differs is named by the row.
+learning-rate schedule, and prints its loss on the shards' held-out heads. Every row but those that
+say so reads the same n-gram embeddings, has no slots and ends in the same binary-tree output.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nzip.train.command import keep_freed_memory, parse_mix
 from nzip.train.data import Corpus
-from nzip.train.loop import Batcher, Options, rate_at
-from nzip.train.model import M1, Config, _Lstm
+from nzip.train.loop import Options, Trainer, evaluate, sample_text
+from nzip.train.model import (
+    HISTORY,
+    M1,
+    Config,
+    Output,
+    _Lstm,
+    choose_checks,
+    context_keys,
+    contexts,
+    table_rows,
+)
 
 EMBED = 64
 
@@ -133,7 +143,7 @@ class Stack(nn.Module):
         return torch.cat(outputs, dim=-1), new
 
 
-def solve(cost, budget: float) -> int:
+def solve(cost: Callable[[int], int], budget: float) -> int:
     """The largest multiple of 16 whose cost is within the budget."""
     hidden = 16
     while cost(hidden + 16) <= budget:
@@ -141,133 +151,128 @@ def solve(cost, budget: float) -> int:
     return hidden
 
 
-NGRAMS = ([1, 2, 3, 4, 6], [8, 13, 14, 15, 15])
-CELLS = {
-    "lstm": lambda b: (Lstm, solve(lambda h: 4 * h * (h + EMBED) + 8 * h, b), NGRAMS, "tree"),
-    "gru": lambda b: (Gru, solve(lambda h: 3 * h * (h + EMBED) + 8 * h, b), NGRAMS, "tree"),
-    "lstm x2": lambda b: (
-        lambda i, h: Stack(Lstm, i, h),
-        solve(lambda h: 4 * h * (3 * h + EMBED) + 16 * h, b),
-        NGRAMS,
-        "tree",
+@dataclass
+class Row:
+    """A cell of ``hidden`` units for a budget, and what differs around it."""
+
+    cell: Callable[[int, int], nn.Module] = Lstm
+    cost: Callable[[int], int] = lambda h: 4 * h * (h + EMBED) + 8 * h
+    outputs: int = 1  # times ``hidden`` are read by the output layer
+    orders: tuple[int, ...] = (1, 2, 3, 4, 6)
+    table_bits: tuple[int, ...] = (8, 13, 14, 15, 15)
+    slot_bits: tuple[int, ...] = ()
+    softmax: bool = False
+    options: tuple[tuple[str, float], ...] = ()
+
+
+ROWS = {
+    "lstm": Row(),
+    "gru": Row(Gru, lambda h: 3 * h * (h + EMBED) + 8 * h),
+    "two lstm": Row(
+        lambda i, h: Stack(Lstm, i, h), lambda h: 4 * h * (3 * h + EMBED) + 16 * h, outputs=2
     ),
-    "gated linear x2": lambda b: (
-        GatedLinear,
-        solve(lambda h: 10 * h * h + EMBED * h + 8 * h, b),
-        NGRAMS,
-        "tree",
-    ),
-    "lstm, softmax": lambda b: (
-        Lstm,
-        solve(lambda h: 4 * h * (h + EMBED) + 256 * (h + EMBED), b),
-        NGRAMS,
-        "softmax",
-    ),
-    "lstm, last byte only": lambda b: (*CELLS["lstm"](b)[:2], ([1], [8]), "tree"),
-    "lstm, 1-3 bytes": lambda b: (*CELLS["lstm"](b)[:2], ([1, 2, 3], [8, 13, 14]), "tree"),
-    "lstm, tables x4": lambda b: (
-        *CELLS["lstm"](b)[:2],
-        ([1, 2, 3, 4, 6], [8, 15, 16, 17, 17]),
-        "tree",
-    ),
+    "two gated linear": Row(GatedLinear, lambda h: 10 * h * h + EMBED * h + 8 * h),
+    "lstm, softmax": Row(cost=lambda h: 4 * h * (h + EMBED) + 256 * (h + EMBED), softmax=True),
+    "lstm, last byte only": Row(orders=(1,), table_bits=(8,)),
+    "lstm, last 3 bytes": Row(orders=(1, 2, 3), table_bits=(8, 13, 14)),
+    "lstm, tables of 4 times the rows": Row(table_bits=(8, 15, 16, 17, 17)),
+    "lstm, 5 x 65,536 slots": Row(slot_bits=(16,) * 5),
+    "lstm, table rate / 3": Row(options=(("table_rate", 7.0),)),
+    "lstm, table rate x 3": Row(options=(("table_rate", 60.0),)),
 }
 
 
-class Predictor(nn.Module):
-    """Embeddings, a cell, an output layer."""
+@dataclass
+class State:
+    """History uint8 [HISTORY, B] and whatever the cell carries."""
 
-    def __init__(self, cell: nn.Module, width: int, ngrams, output: str):
-        super().__init__()
-        self.config = Config(16, EMBED, *ngrams)
-        rows = sum(1 << bits for bits in self.config.table_bits)
-        self.table = nn.EmbeddingBag(rows, EMBED, mode="sum", sparse=True)
-        nn.init.normal_(self.table.weight, std=0.1)
-        self.cell, self.output = cell, output
-        self.out = nn.Parameter(torch.randn(256, width + EMBED) * 0.05)
-        self.out_bias = nn.Parameter(torch.zeros(256))
+    history: Tensor
+    cell: list
 
-    def loss(self, rows: Tensor, state, target: Tensor):
-        steps, batch, orders = rows.shape
-        x = self.table(rows.reshape(-1, orders)).clamp(-1, 1).view(steps, batch, -1)
-        h, state = self.cell(x, state)
-        features = torch.cat([h, x], dim=-1)
-        if self.output == "tree":
-            return M1.loss(self, features, target, quantise=False), state
-        logits = nn.functional.linear(features, self.out, self.out_bias)
-        return nn.functional.cross_entropy(logits.view(-1, 256), target.view(-1)), state
+    def reset(self, fresh: Tensor) -> None:
+        """Start the lanes anew that ``fresh``, bool [B], names."""
+        self.history = self.history.masked_fill(fresh, 0)
+        self.cell = _each(self.cell, lambda s: s * (~fresh).unsqueeze(1))
 
 
-def detach(state):
-    return [detach(s) for s in state] if isinstance(state, list) else state.detach()
+def _each(state, change: Callable[[Tensor], Tensor]):
+    return [_each(s, change) for s in state] if isinstance(state, list) else change(state)
 
 
-def keep_rows(state, keep: Tensor):
-    return [keep_rows(s, keep) for s in state] if isinstance(state, list) else state * keep
+class Predictor(M1):
+    """M1 with another cell, in floats."""
 
+    def __init__(self, cell: nn.Module, config: Config, softmax: bool):
+        super().__init__(config)
+        del self.gates, self.gate_bias
+        self.cell, self.softmax = cell, softmax
 
-@torch.no_grad()
-def evaluate(model: Predictor, text: bytes) -> float:
-    lanes = max(1, min(64, len(text) // 2048))
-    length = len(text) // lanes // 256 * 256
-    data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
-    batcher, state, nats = Batcher(lanes, model.config), model.cell.state(lanes), 0.0
-    fresh = np.ones(lanes, bool)
-    for start in range(0, length, 256):
-        part = data[:, start : start + 256]
-        rows = batcher.rows(part, fresh)
-        fresh[:] = False
-        loss, state = model.loss(rows, state, torch.from_numpy(part.T.astype(np.int64)))
-        nats += float(loss) * part.size
-    return nats / (length * lanes) / math.log(2)
+    @property
+    def gates(self) -> Tensor:
+        """For its device."""
+        return self.out
 
+    def initial_state(self, batch: int) -> State:
+        device = self.out.device
+        history = torch.zeros(HISTORY, batch, dtype=torch.uint8, device=device)
+        return State(history, _each(self.cell.state(batch), lambda s: s.to(device)))
 
-def train(model: Predictor, corpus: Corpus, options: Options) -> float:
-    """Train and return the seconds taken."""
-    dense = [p for n, p in model.named_parameters() if n != "table.weight"]
-    optimisers = [
-        torch.optim.Adam(dense, betas=(0.9, 0.99)),
-        torch.optim.SparseAdam(list(model.table.parameters()), betas=(0.9, 0.99)),
-    ]
-    steps = options.total // (options.lanes * options.segment)
-    batcher, state = Batcher(options.lanes, model.config), model.cell.state(options.lanes)
-    batches = corpus.batches(options.lanes, options.segment, options.seed, options.reset)
-    began = time.monotonic()
-    for step, (batch, fresh) in zip(range(steps), batches, strict=False):
-        state = keep_rows(state, torch.from_numpy(~fresh).float().unsqueeze(1))
-        target = torch.from_numpy(batch.T.astype(np.int64))
-        loss, state = model.loss(batcher.rows(batch, fresh), state, target)
-        state = detach(state)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(dense, options.clip)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate_at(step, steps, options)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-    return time.monotonic() - began
+    def forward(self, text: Tensor, state: State, quantise: bool = False):
+        steps, batch = text.shape
+        joined = torch.cat([state.history, text])
+        context = contexts(joined)
+        x = self.table(table_rows(context, self.config).view(steps * batch, -1))
+        x = x.clamp(-1, 1).view(steps, batch, -1)
+        h, cell = self.cell(x, state.cell)
+        keys = [context_keys(context, order) for order in self.config.slot_orders]
+        new = State(joined[steps:], _each(cell, Tensor.detach))
+        return Output(torch.cat([h, x], dim=-1), keys), new
+
+    def loss(self, output: Output, text: Tensor, quantise: bool = False) -> Tensor:
+        if not self.softmax:
+            return super().loss(output, text, quantise=False)
+        logits = nn.functional.linear(output.features, self.out, self.out_bias)
+        return nn.functional.cross_entropy(logits.view(-1, 256), text.view(-1).long())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shards", type=Path)
-    parser.add_argument("cells", nargs="*", help=", ".join(CELLS))
-    parser.add_argument("--budget", type=float, default=0.25, help="million multiply-adds a byte")
+    parser.add_argument("cells", nargs="*", help=", ".join(ROWS))
+    parser.add_argument("--budget", type=float, default=1.0, help="million multiply-adds a byte")
     parser.add_argument("--bytes", type=int, default=16_000_000)
+    parser.add_argument("--lanes", type=int, default=160)
     parser.add_argument("--mix")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     keep_freed_memory()
+    torch.sparse.check_sparse_tensor_invariants.disable()
     corpus = Corpus([arguments.shards], parse_mix(arguments.mix))
-    options = Options(total=arguments.bytes, warmup=100)
     print("| cell | units | parameters | kB/s trained | mean | by source |", flush=True)
     print("|---|---:|---:|---:|---:|---|", flush=True)
-    for name in arguments.cells or CELLS:
+    for name in arguments.cells or ROWS:
+        row = ROWS[name]
+        options = Options(
+            total=arguments.bytes, lanes=arguments.lanes, warmup=100, **dict(row.options)
+        )
+        hidden = solve(row.cost, arguments.budget * 1e6)
+        slots = [2, 3, 4, 5, 6][: len(row.slot_bits)]
+        config = Config(
+            row.outputs * hidden, EMBED, [*row.orders], [*row.table_bits], slots, [*row.slot_bits]
+        )
         torch.manual_seed(options.seed)
-        kind, hidden, ngrams, output = CELLS[name](arguments.budget * 1e6)
-        width = 2 * hidden if "lstm x2" in name else hidden
-        model = Predictor(kind(EMBED, hidden), width, ngrams, output)
-        parameters = sum(p.numel() for p in model.parameters()) - model.table.weight.numel()
-        seconds = train(model, corpus, options)
+        model = Predictor(row.cell(EMBED, hidden), config, row.softmax)
+        if slots:
+            sample = torch.from_numpy(sample_text(corpus, options.sample, options.seed))
+            model.check = choose_checks(sample, config)
+        model.to(arguments.device)
+        trainer = Trainer(corpus, model, options)
+        began = time.monotonic()
+        while trainer.step < trainer.steps:
+            trainer.advance()
+        seconds = time.monotonic() - began
         held = {source: evaluate(model, text) for source, text in corpus.held_out().items()}
+        parameters = sum(p.numel() for p in trainer.dense)
         print(
             f"| {name} | {hidden} | {parameters / 1e6:.2f} M | {options.total / seconds / 1e3:.1f}"
             f" | {sum(held.values()) / len(held):.3f} | "

@@ -8,6 +8,7 @@ second; "same distributions" means the same integer frequencies in 1/65536 for b
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -197,7 +198,7 @@ def windows(path: Path) -> None:
         starts = window_starts(predictor, text, width)
         reach = width  # no byte costs less than half a bit in a fresh context, on text
         ideal, fraction, spent = [], [], []
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in itertools.pairwise(starts):
             total = byte_costs(predictor, text[start : start + reach]).cumsum()
             whole = int(np.searchsorted(total, width, side="right"))
             if whole < len(total):

@@ -13,7 +13,10 @@ from types import FrameType
 
 from . import __version__
 
-COMMANDS = ("compress", "decompress", "test", "info", "bench", "train")
+COMMANDS = (
+    *("compress", "decompress", "test", "info", "bench"),
+    *("train", "eval", "models", "sample"),
+)
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 WITH_VALUE = "mwoT"  # short options that take one
 

@@ -11,6 +11,9 @@ class Predictor:
         orders: Sequence[int],
         table_bits: Sequence[int],
         table: Buffer,
+        slot_orders: Sequence[int],
+        slot_bits: Sequence[int],
+        slots: Buffer,
         gates: Buffer,
         gates_mult: Buffer,
         gates_bias: Buffer,
@@ -25,6 +28,7 @@ def ac_encode(
     predictor: Predictor | None, adapt: bool, text: Buffer, room: int = 0
 ) -> bytes | None: ...
 def ac_decode(predictor: Predictor | None, adapt: bool, code: Buffer, size: int) -> bytes: ...
+def ac_probabilities(predictor: Predictor | None, adapt: bool, text: Buffer) -> bytearray: ...
 def eqinfo_encode(
     predictor: Predictor, width: int, text: Buffer, room: int = 0
 ) -> bytes | None: ...

@@ -2,7 +2,7 @@
 """M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -16,14 +16,23 @@ cdef extern from "kernel/engine.h" nogil:
         const char *name
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
         size_t (*eqinfo_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
     int nz_block_lanes(size_t)
-    nz_model *nz_model_new(int, int, int, const int *, const int *, const int8_t *, const int8_t *,
-                           const int32_t *, const int32_t *, const int8_t *, const int32_t *,
-                           const int32_t *, int *)
+    ctypedef struct nz_tables:
+        int count
+        int order[8]
+        int bits[8]
+        const int8_t *rows
+    ctypedef struct nz_layer:
+        const int8_t *weights
+        const int32_t *mult
+        const int32_t *bias
+    nz_model *nz_model_new(int, int, const nz_tables *, const nz_tables *, const nz_layer *,
+                           const nz_layer *, int *)
     void nz_model_free(nz_model *)
 
 
@@ -68,33 +77,33 @@ cdef class Predictor:
     """
 
     cdef nz_model *model
-    cdef const uint8_t[::1] table  # keeps the mapped file alive
+    cdef const uint8_t[::1] table  # these keep the mapped file alive
+    cdef const uint8_t[::1] slots
 
     def __cinit__(self, int hidden, int embed, orders, table_bits, const uint8_t[::1] table,
+                  slot_orders, slot_bits, const uint8_t[::1] slots,
                   const uint8_t[::1] gates, const uint8_t[::1] gates_mult,
                   const uint8_t[::1] gates_bias, const uint8_t[::1] out,
                   const uint8_t[::1] out_mult, const uint8_t[::1] out_bias):
-        cdef int order[8]
-        cdef int bits[8]
-        cdef int n = len(orders)
+        cdef nz_tables embeddings, direct
+        cdef nz_layer gate_rows, out_rows
         cdef int bad = 0
-        cdef int i
         cdef int rows = 4 * hidden
         cdef int32_t *words = <int32_t *>malloc((2 * rows + 512) * sizeof(int32_t))
         if words is NULL:
             raise MemoryError
-        for i in range(n):
-            order[i] = orders[i]
-            bits[i] = table_bits[i]
         _words(words, gates_mult)
         _words(words + rows, gates_bias)
         _words(words + 2 * rows, out_mult)
         _words(words + 2 * rows + 256, out_bias)
-        self.table = table
-        self.model = nz_model_new(hidden, embed, n, order, bits, <const int8_t *>&table[0],
-                                  <const int8_t *>&gates[0], words, words + rows,
-                                  <const int8_t *>&out[0], words + 2 * rows,
-                                  words + 2 * rows + 256, &bad)
+        self.table, self.slots = table, slots
+        _tables(&embeddings, orders, table_bits, table)
+        _tables(&direct, slot_orders, slot_bits, slots)
+        gate_rows.weights = <const int8_t *>&gates[0]
+        gate_rows.mult, gate_rows.bias = words, words + rows
+        out_rows.weights = <const int8_t *>&out[0]
+        out_rows.mult, out_rows.bias = words + 2 * rows, words + 2 * rows + 256
+        self.model = nz_model_new(hidden, embed, &embeddings, &direct, &gate_rows, &out_rows, &bad)
         free(words)
         if bad:
             raise OverflowError("a weight outside its range")
@@ -103,6 +112,16 @@ cdef class Predictor:
 
     def __dealloc__(self):
         nz_model_free(self.model)
+
+
+cdef void _tables(nz_tables *target, orders, bits, const uint8_t[::1] rows):
+    """At most eight tables; their rows may be none."""
+    cdef int i
+    target.count = len(orders)
+    for i in range(target.count):
+        target.order[i] = orders[i]
+        target.bits[i] = bits[i]
+    target.rows = <const int8_t *>&rows[0] if rows.shape[0] else NULL
 
 
 cdef void _words(int32_t *target, const uint8_t[::1] source) noexcept:
@@ -151,6 +170,23 @@ def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t s
         rc = engine.ac_decode(model, adapt, source, length, target, size)
     if rc:
         raise MemoryError
+    return result
+
+
+def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text not None):
+    """Probability (1..65535) of a one at each bit of a block: native uint16 [len(text), 8] in a
+    bytearray."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef const nz_model *model = NULL if predictor is None else predictor.model
+    cdef size_t n = text.shape[0]
+    cdef int rc
+    result = bytearray(16 * n)
+    cdef uint8_t[::1] view = result
+    if n:
+        with nogil:
+            rc = engine.ac_probabilities(model, adapt, &text[0], n, <uint16_t *>&view[0])
+        if rc:
+            raise MemoryError
     return result
 
 

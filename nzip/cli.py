@@ -72,6 +72,8 @@ Window = Annotated[
     int, typer.Option("-w", "--window", min=8, max=64, help="Bits of a window, for eqinfo.")
 ]
 
+ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
+
 
 def _fail(path: Path, error: BaseException) -> None:
     text = describe(error)
@@ -264,7 +266,7 @@ def compress(
     adapt: Annotated[
         bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or M1 alone.")
     ] = True,
-    model: Annotated[str | None, typer.Option("--model", help="Name or file of a model.")] = None,
+    model: ModelName = None,
     output: Output = None,
     stdout: Stdout = False,
     force: Force = False,
@@ -342,6 +344,34 @@ def _parse_size(text: str) -> int:
     if not digits.isdigit() or unit not in powers:
         raise typer.BadParameter(f"{text!r} is not a size such as 64KiB, 1M or 2GiB")
     return int(digits) << (10 * powers[unit])
+
+
+def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Rows as JSON, whole, or as a table of the columns."""
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("file", "name", "hash") else "right")
+    for row in rows:
+        cells = (row[column] for column in columns)
+        table.add_row(
+            *(
+                f"{cell:.4f}"
+                if isinstance(cell, float)
+                else f"{cell:,}"
+                if isinstance(cell, int)
+                else str(cell)
+                for cell in cells
+            )
+        )
+    Console().print(table)
 
 
 def _each(paths: list[Path], work: Callable[[Path], None]) -> None:
@@ -430,7 +460,7 @@ def bench(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
     level: Level = modes.DEFAULT_LEVEL,
     threads: Threads = None,
-    model: Annotated[str | None, typer.Option("--model", help="Name or file of a model.")] = None,
+    model: ModelName = None,
     only: Annotated[
         str | None, typer.Option("--only", help="Compressors to run, e.g. 'nzip ac,zstd -19'.")
     ] = None,
@@ -465,12 +495,22 @@ def bench(
 
 @app.command()
 def train(
-    shards: Annotated[list[Path], typer.Argument(help="Text files, *.zst shards, folders.")],
+    paths: Annotated[list[Path], typer.Argument(help="Text files, *.zst shards, folders.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
-    total: Annotated[str, typer.Option("--bytes", help="Text to train on, e.g. 300M.")] = "290M",
-    hidden: Annotated[int, typer.Option(help="LSTM units, a multiple of 16.")] = 192,
-    lanes: Annotated[int, typer.Option(help="Texts read side by side.")] = 160,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    size: Annotated[str, typer.Option(help="small, base or large, for a new model.")] = "base",
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from this model (a name or a file): fine-tuning."),
+    ] = None,
+    total: Annotated[
+        str | None,
+        typer.Option(
+            "--bytes",
+            help="Text to train on, e.g. 300M. Default: 300M, with --from one pass over the text.",
+        ),
+    ] = None,
+    lanes: Annotated[int | None, typer.Option(min=1, help="Texts read side by side.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 1,
     mix: Annotated[
         str | None,
@@ -479,23 +519,126 @@ def train(
             " up to the first '-' or '.'. Without it, all bytes count the same."
         ),
     ] = None,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Stop after so many validations without a gain, keep the best; 0: never."
+        ),
+    ] = 4,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Where to save progress; default: beside the output.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 …; default: cuda if there is one.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Train a model (M1) on text; resumes from its checkpoint."""
+    """Train a model (M1) on text, or fine-tune one; resumes from its checkpoint.
+
+    Data-parallel on several GPUs or machines: torchrun --nproc-per-node 4 -m nzip train …
+    """
     from .train.command import run
 
     run(
-        shards,
+        paths,
         output,
-        total=_parse_size(total),
-        hidden=hidden,
+        size=size,
+        start=start,
+        total=None if total is None else _parse_size(total),
         lanes=lanes,
         rate=rate,
         seed=seed,
         mix=mix,
+        patience=patience,
         checkpoint=checkpoint,
+        device=device,
         threads=threads,
     )
+
+
+@app.command("eval")
+def evaluate_model(
+    paths: Annotated[list[Path], typer.Argument(help="Text files and folders.")],
+    model: ModelName = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt/--no-adapt", help="With the models that learn from the text.")
+    ] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="Bits per byte by position.")] = False,
+    length: Annotated[
+        int, typer.Option(min=1, max=32767, help="Bytes of the pieces of a curve.")
+    ] = 16384,
+    png: Annotated[Path | None, typer.Option(help="Draw the curve into this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    threads: Threads = None,
+) -> None:
+    """What a model asks for texts, in bits per byte, without coding them."""
+    from . import evaluate, models
+
+    _end_with_the_reader()
+    m1 = models.load(model)
+    files = list(expand_folders(paths, recursive=True, compressed=False))
+    texts = [path.read_bytes() for path in files]
+    rows: list[dict[str, Any]]
+    if curve or png:
+        points = evaluate.curve(m1, texts, adapt, length, threads)
+        if png:
+            evaluate.plot(points, png, m1.name)
+        columns = ["first", "last", "bpb", "bytes"]
+        rows = [dict(zip(columns, (p.first, p.last, p.bpb, p.bytes), strict=True)) for p in points]
+    else:
+        columns = ["file", "bytes", "bpb"]
+        rows = [
+            {
+                "file": str(path),
+                "bytes": len(text),
+                "bpb": evaluate.bits_per_byte(m1, text, adapt, threads),
+            }
+            for path, text in zip(files, texts, strict=True)
+        ]
+        size = sum(map(len, texts))
+        if len(rows) > 1 and size:
+            bits = sum(float(row["bpb"]) * int(row["bytes"]) for row in rows if row["bytes"])
+            rows.append({"file": "total", "bytes": size, "bpb": bits / size})
+    _table(columns, rows, as_json)
+
+
+@app.command("models")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """List the models that are installed."""
+    from . import models
+
+    _end_with_the_reader()
+    rows = []
+    for path in models.find():
+        m1 = models.load(str(path))
+        rows.append(
+            {
+                "name": path.stem,
+                "hash": m1.digest.hex()[:8],
+                "released": path.stem in models.RELEASED,
+                "default": path.stem == models.DEFAULT,
+                "bytes": path.stat().st_size,
+                "units": m1.hidden,
+                "multiply-adds": m1.multiply_adds,
+                "file": str(path),
+            }
+        )
+    _table(["name", "hash", "bytes", "units", "multiply-adds", "file"], rows, as_json)
+
+
+@app.command("sample")
+def sample_text(
+    size: Annotated[int, typer.Option("-n", "--bytes", help="Bytes to make.")] = 1000,
+    prompt: Annotated[str, typer.Option(help="What the text goes on from.")] = "",
+    seed: Annotated[int | None, typer.Option(help="For the same text again.")] = None,
+    model: ModelName = None,
+) -> None:
+    """Decode random bits into text: the compressor as a generator."""
+    from . import evaluate, models
+
+    _end_with_the_reader()
+    text = evaluate.sample(models.load(model), size, seed, prompt.encode())
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()

@@ -333,12 +333,16 @@ HASH = 0x9E3779B97F4A7C15
 
 
 class M1:
-    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them."""
+    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them;
+    ``tables`` and ``slots`` are (order, bits) pairs."""
 
     def __init__(
-        self, orders: Sequence[int], table_bits: Sequence[int], tensors: dict[str, list[Any]]
+        self,
+        tables: Sequence[tuple[int, int]],
+        slots: Sequence[tuple[int, int]],
+        tensors: dict[str, list[Any]],
     ):
-        self.orders, self.table_bits, self.t = orders, table_bits, tensors
+        self.tables, self.slots, self.t = tables, slots, tensors
         self.hidden = len(tensors["gates"]) // 4
         self.embed = len(tensors["table"][0])
         self.reset()
@@ -354,8 +358,9 @@ class M1:
 
     def step(self, history: int) -> None:
         """Take in the previous bytes: ``history`` has the latest in its low 8 bits."""
+        self.keys = [(history % 256**order + order) * HASH % 2**64 for order, _ in self.slots]
         total, offset = [0] * self.embed, 0
-        for order, bits in zip(self.orders, self.table_bits, strict=True):
+        for order, bits in self.tables:
             value = history % 256**order
             hashed = (value + order) * HASH % 2**64 >> (64 - bits)
             row = self.t["table"][offset + (value if bits >= 8 * order else hashed)]
@@ -372,9 +377,23 @@ class M1:
             squashed = tanh[clamp(rshift_round(c, 4), -2047, 2047) + 2048]
             self.act[j] = clamp(rshift_round(o * squashed, 24), -63, 63)
 
+    def _slot_sum(self, node: int) -> int:
+        """What the slots add to a node, Q4."""
+        total, offset, depth = 0, 0, node.bit_length() - 1
+        inner = node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4)
+        for (_, bits), key in zip(self.slots, self.keys, strict=True):
+            if depth >= 4:
+                nibble = (node >> (depth - 4)) - 16
+                key = ((key ^ key >> 32) + nibble + 1) * HASH % 2**64
+            slot = self.t["slots"][offset + (key >> (64 - bits))]
+            if slot[0] % 256 == (key >> (56 - bits)) % 256:
+                total += slot[inner]
+            offset += 1 << bits
+        return total
+
     def logit(self, node: int) -> int:
         """Q8 log odds that the bit at a node of the byte tree is one."""
-        return clamp(self._row("out", node), -3071, 3071)
+        return clamp(self._row("out", node) + 16 * self._slot_sum(node), -3071, 3071)
 
 
 def squash(logit: int) -> int:

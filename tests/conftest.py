@@ -65,6 +65,7 @@ class SmallModel:
     def __init__(self, seed: int, hidden: int = 16, embed: int = 16, extreme: bool = False):
         rng = np.random.default_rng(seed)
         self.orders, self.bits = [1, 2, 4, 8], [8, 9, 10, 8]
+        self.slot_orders, self.slot_bits = [1, 3, 8], [9, 8, 10]
         rows, width = sum(1 << b for b in self.bits), hidden + embed
 
         def weights(*shape: int) -> np.ndarray:
@@ -76,6 +77,7 @@ class SmallModel:
             "table": rng.choice([-127, 127], (rows, embed))
             if extreme
             else rng.integers(-127, 128, (rows, embed)),
+            "slots": self._slots(rng, extreme),
             "gates": weights(4 * hidden, width),
             "gates_mult": rng.integers(50, 500, 4 * hidden),
             "gates_bias": rng.integers(-(10**6), 10**6, 4 * hidden),
@@ -83,21 +85,51 @@ class SmallModel:
             "out_mult": rng.integers(50, 300, 256),
             "out_bias": rng.integers(-(10**6), 10**6, 256),
         }
-        self.predictor = _predict.Predictor(hidden, embed, self.orders, self.bits, *self.buffers())
+        self.predictor = self.make()
+
+    def _slots(self, rng: np.random.Generator, extreme: bool) -> np.ndarray:
+        """Random slots, most of them owned by contexts of the test texts."""
+        parts = []
+        for order, bits in zip(self.slot_orders, self.slot_bits, strict=True):
+            slots = rng.integers(-127, 128, (1 << bits, 16))
+            if extreme:
+                slots = rng.choice([-127, 127], slots.shape)
+            for text in (ENGLISH, CODE, SCRIPTS, bytes(range(0, 256, 7))):
+                history = 0
+                for byte in text:
+                    key = (history % 256**order + order) * reference.HASH % 2**64
+                    low = ((key ^ key >> 32) + (byte >> 4) + 1) * reference.HASH % 2**64
+                    for k in (key, low):
+                        check = k >> (56 - bits) & 255
+                        slots[k >> (64 - bits), 0] = check - 256 * (check > 127)
+                    history = (history << 8 | byte) % 2**64
+            parts.append(slots)
+        return np.concatenate(parts)
+
+    def make(self) -> _predict.Predictor:
+        """The model as the kernel runs it."""
+        table, slots, *rest = self.buffers()
+        hidden, embed = len(self.tensors["gates"]) // 4, self.tensors["table"].shape[1]
+        tables = self.orders, self.bits, table, self.slot_orders, self.slot_bits, slots
+        return _predict.Predictor(hidden, embed, *tables, *rest)
 
     def buffers(self) -> list[np.ndarray]:
         """The tensors as the kernel takes them."""
-        names = ("table", "gates", "gates_mult", "gates_bias", "out", "out_mult", "out_bias")
-        kinds = [np.int8 if n in ("table", "gates", "out") else np.dtype("<i4") for n in names]
+        layers = [f"{layer}{part}" for layer in ("gates", "out") for part in ("", "_mult", "_bias")]
         return [
-            self.tensors[name].astype(kind).view(np.uint8).reshape(-1)
-            for name, kind in zip(names, kinds, strict=True)
+            self.tensors[name]
+            .astype(np.dtype("<i4") if "_" in name else np.int8)
+            .view(np.uint8)
+            .reshape(-1)
+            for name in ("table", "slots", *layers)
         ]
 
     def reference(self) -> reference.M1:
         """The same model in plain Python."""
         return reference.M1(
-            self.orders, self.bits, {name: t.tolist() for name, t in self.tensors.items()}
+            list(zip(self.orders, self.bits, strict=True)),
+            list(zip(self.slot_orders, self.slot_bits, strict=True)),
+            {name: t.tolist() for name, t in self.tensors.items()},
         )
 
 

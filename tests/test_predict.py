@@ -86,12 +86,11 @@ def test_round_trip_around_every_lane_limit(small_model, size):
 
 
 def test_predictor_refuses_numbers_outside_their_range():
-    model = SmallModel(3)
     for name, value in (("gates", 64), ("out", -64), ("gates_mult", -1), ("out_mult", 10**8)):
         broken = SmallModel(3)
         broken.tensors[name].flat[0] = value
         with pytest.raises(OverflowError):
-            _predict.Predictor(16, 16, model.orders, model.bits, *broken.buffers())
+            broken.make()
 
 
 VARIANTS = """

@@ -1,21 +1,48 @@
 """Training: the data loader, the integer forward, resuming, export and the command."""
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import zstandard  # noqa: E402
-from conftest import CODE, ENGLISH, SCRIPTS  # noqa: E402
+from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
 from nzip import _predict, models  # noqa: E402
 from nzip.train import data, export, loop  # noqa: E402
-from nzip.train.model import HISTORY, M1, Config, context_rows  # noqa: E402
+from nzip.train.integer import IntegerM1  # noqa: E402
+from nzip.train.model import M1, Config, choose_checks  # noqa: E402
 
-TINY = Config(hidden=32, embed=16, orders=[1, 2, 4], table_bits=[8, 9, 10])
+TINY = Config(
+    hidden=32,
+    embed=16,
+    orders=[1, 2, 4],
+    table_bits=[8, 9, 10],
+    slot_orders=[2, 8],
+    slot_bits=[9, 8],
+)
 torch.set_num_threads(1)
 OPTIONS = loop.Options(total=160 * 16 * 30, lanes=16, segment=32, warmup=5, every=40)
+
+
+def bytes_tensor(text):
+    """uint8 [T, 1]"""
+    return torch.from_numpy(np.frombuffer(text, np.uint8).copy()).unsqueeze(1)
+
+
+def tiny(text=ENGLISH):
+    """A model with random weights whose slots belong to the contexts of ``text``."""
+    torch.manual_seed(0)
+    model = M1(TINY)
+    model.check = choose_checks(bytes_tensor(text).squeeze(1), TINY)
+    torch.nn.init.normal_(model.slots.weight)
+    return model
 
 
 @pytest.fixture
@@ -48,21 +75,58 @@ def test_batches_are_deterministic_and_mixed_by_weight(shards):
         data.Corpus([])
 
 
-def test_context_rows_are_the_kernels(tmp_path):
-    """The hash in numpy and the one in the kernel pick the same embedding rows."""
-    torch.manual_seed(0)
-    model = M1(TINY)
-    export.save(model, tmp_path / "m.safetensors", "m")
+def kernel_logits(path, text):
+    predictor = models.load(str(path)).predictor
+    return np.frombuffer(_predict.logits(predictor, text), np.int16).reshape(-1, 256)
+
+
+def test_the_float_model_is_close_to_the_kernel(tmp_path):
+    """Hashes, checks and the order of nodes are the same; the gates differ by roundings."""
     text = (ENGLISH + SCRIPTS)[:150]
-    predictor = models.load(str(tmp_path / "m.safetensors")).predictor
-    logits = np.frombuffer(_predict.logits(predictor, text), np.int16).reshape(-1, 256) / 256
-    history = np.concatenate([np.zeros(HISTORY, np.uint8), np.frombuffer(text, np.uint8)])
-    rows = torch.from_numpy(context_rows(history[:-1], TINY)[:, None, :])
+    model = tiny(text)
+    export.save(model, tmp_path / "m.safetensors", "m")
     with torch.no_grad():
-        features, _ = model(rows, model.initial_state(1))
-        expected = model.logits(features)[:, 0].numpy()
-    # Float gates against table gates: an activation may differ by a step here and there.
-    assert np.abs(logits - expected)[:, 1:].mean() < 0.02
+        output, _ = model(bytes_tensor(text), model.initial_state(1))
+        expected = model.logits(output)[:, 0].numpy().clip(-12, 12)
+    got = kernel_logits(tmp_path / "m.safetensors", text) / 256
+    assert np.abs(got - expected)[:, 1:].mean() < 0.03
+
+
+def test_the_integers_in_torch_are_the_kernels_bit_for_bit(tmp_path):
+    texts = [(ENGLISH * 2)[:200], (CODE * 3)[:200], (SCRIPTS + bytes(range(256)))[:200]]
+    export.save(tiny(b"".join(texts)), tmp_path / "m.safetensors", "m")
+    together = torch.cat([bytes_tensor(text) for text in texts], dim=1)
+    got = IntegerM1(tmp_path / "m.safetensors").logits(together)
+    for lane, text in enumerate(texts):
+        assert np.array_equal(
+            got[:, lane, 1:], kernel_logits(tmp_path / "m.safetensors", text)[:, 1:]
+        )
+
+
+def test_a_slot_belongs_to_its_most_frequent_context():
+    """With one byte of context in few slots, the bytes that follow a frequent byte are found."""
+    config = Config(16, 16, [1], [8], slot_orders=[1], slot_bits=[8])
+    text = b"ab" * 500 + bytes(range(256))
+    model = M1(config)
+    model.check = choose_checks(bytes_tensor(text).squeeze(1), config)
+    with torch.no_grad():
+        model.slots.weight[:-1] = 1.0
+    output, _ = model(bytes_tensor(text), model.initial_state(1))
+    found = model._slot_sum([output.keys[0].reshape(-1)])[:, 1].detach()
+    assert found[1:1000].min() == 1.0
+    assert found[1000:].mean() < 0.9  # 256 contexts share 256 places
+
+
+def test_a_wider_model_computes_the_same():
+    model = tiny()
+    wide = loop.widen(model, Config(**{**TINY.to_dict(), "hidden": 64}))
+    text = bytes_tensor(ENGLISH[:200])
+    with torch.no_grad():
+        logits = [m.logits(m(text, m.initial_state(1))[0]) for m in (model, wide)]
+    assert torch.allclose(logits[0], logits[1], atol=0.1)
+    assert (logits[0] - logits[1]).abs().mean() < 1e-3
+    with pytest.raises(ValueError, match="only grow"):
+        loop.widen(wide, TINY)
 
 
 def test_training_learns_resumes_and_exports(shards, tmp_path):
@@ -99,28 +163,59 @@ def test_the_hand_written_backward_is_the_gradient():
 
 
 def test_the_loss_by_nibbles_is_the_loss_of_the_whole_tree():
-    torch.manual_seed(2)
-    model = M1(TINY)
-    features = torch.randn(50, 48)
-    target = torch.randint(0, 256, (50,))
-    logits = model.logits(features)
+    model = tiny()
+    text = bytes_tensor(ENGLISH[:50])
+    output, _ = model(text, model.initial_state(1))
     total = 0.0
-    for row, byte in zip(logits, target.tolist(), strict=True):
+    for row, byte in zip(model.logits(output)[:, 0], ENGLISH[:50], strict=True):
         for depth in range(8):
             node, bit = (byte | 256) >> (8 - depth), byte >> (7 - depth) & 1
             total += torch.nn.functional.softplus(-row[node] if bit else row[node]).item()
-    assert model.loss(features, target).item() * 50 == pytest.approx(total, rel=1e-4)
+    assert model.loss(output, text).item() * 50 == pytest.approx(total, rel=1e-4)
 
 
-def test_the_train_command(nzip_cli, shards, tmp_path):
-    result = nzip_cli(
-        *("train", shards, "-o", "mine", "--bytes", "120K", "--hidden", "16", "--lanes", "16"),
-        *("--mix", "prose=3,code=1", "-T", "1"),
-    )
+def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
+    new = ("--size", "small", "--bytes", "60K", "--lanes", "16", "--mix", "prose=3,code=1")
+    result = nzip_cli("train", shards, "-o", "mine", "-T", "1", *new)
     assert result.returncode == 0, result.stderr
     assert b"bpb as integers" in result.stderr
-    packed = nzip_cli("compress", "--model", "./mine.safetensors", stdin=ENGLISH).stdout
+    (tmp_path / "mine.ckpt").unlink()
+    log = tmp_path / "own.log"
+    log.write_bytes(TEXTS["log"] * 60)
+    tune = ("--from", "./mine.safetensors", "--lanes", "4", "--bytes", "100K")
+    result = nzip_cli("train", log, "-o", "tuned", "-T", "1", *tune)
+    assert result.returncode == 0, result.stderr
+    held = [float(x) for x in re.findall(r"all ([0-9.]+)", result.stderr.decode())]
+    assert held[-1] < held[0] / 2  # from "before" to the last validation
     env = {"NZIP_MODEL_PATH": str(tmp_path)}
+    packed = nzip_cli("compress", "--model", "tuned", stdin=ENGLISH, env=env).stdout
     assert nzip_cli("decompress", stdin=packed, env=env).stdout == ENGLISH
-    result = nzip_cli("train", shards, "-o", "x", "--hidden", "20")
-    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+    for arguments in (("--size", "huge"), ("--mix", "x"), ("--from", "nothing")):
+        result = nzip_cli("train", shards, "-o", "x", *arguments)
+        assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+
+
+def test_two_processes_train_as_one_model(shards, tmp_path):
+    """Data-parallel: both end with the same weights, and the file is written once."""
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    train = ("-m", "nzip", "train", shards, "-o", tmp_path / "two", "--size", "small")
+    result = subprocess.run(
+        [sys.executable, *torchrun, *train, "--bytes", "40K", "--lanes", "8", "-T", "1"],
+        timeout=120,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(b"wrote ") == 1
+    assert models.load(str(tmp_path / "two.safetensors")).hidden == 96
+
+
+def test_an_integer_model_becomes_the_same_float_model(tmp_path):
+    model = tiny()
+    export.save(model, tmp_path / "m.safetensors", "m")
+    again = export.load(tmp_path / "m.safetensors")
+    export.save(again, tmp_path / "n.safetensors", "m")
+    assert loop.evaluate(again, ENGLISH) == pytest.approx(loop.evaluate(model, ENGLISH), rel=0.02)
+    first, second = ((tmp_path / f).read_bytes() for f in ("m.safetensors", "n.safetensors"))
+    assert first == second

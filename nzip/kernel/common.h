@@ -9,9 +9,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define NZ_INLINE static inline __attribute__((always_inline, unused))
 #define NZ_HOT(x) __builtin_expect(!!(x), 1)
+#define NZ_PREFETCH(p) __builtin_prefetch(p)
 #else
 #define NZ_INLINE static inline
 #define NZ_HOT(x) (x)
+#define NZ_PREFETCH(p) ((void)(p))
 #endif
 
 /* x / 2^n rounded to the nearest, halves upwards. The right shift of a negative number floors on

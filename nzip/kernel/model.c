@@ -24,10 +24,8 @@ static int32_t folded_bias(int32_t mult, int32_t bias, int64_t sum) {
     return (int32_t)((uint32_t)bias - zero + (1u << (NZ_SCALE_SHIFT - 1)));
 }
 
-nz_model *nz_model_new(int hidden, int embed, int orders, const int *order, const int *table_bits,
-                       const int8_t *table, const int8_t *gates, const int32_t *gate_mult,
-                       const int32_t *gate_bias, const int8_t *out, const int32_t *out_mult,
-                       const int32_t *out_bias, int *bad) {
+nz_model *nz_model_new(int hidden, int embed, const nz_tables *table, const nz_tables *slots,
+                       const nz_layer *gates, const nz_layer *out, int *bad) {
     int width = hidden + embed, rows = 4 * hidden;
     *bad = 0;
     size_t gate_bytes = (size_t)rows * (size_t)width, out_bytes = (size_t)256 * (size_t)width;
@@ -42,34 +40,44 @@ nz_model *nz_model_new(int hidden, int embed, int orders, const int *order, cons
     m->hidden = hidden;
     m->embed = embed;
     m->width = width;
-    m->orders = orders;
     m->gates = (int8_t *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
     m->out = m->gates + gate_bytes;
     m->gate_mult = (int32_t *)(void *)(m->out + out_bytes);
     m->gate_bias = m->gate_mult + rows;
     m->out_mult = m->gate_bias + rows;
     m->out_bias = m->out_mult + 256;
-    for (int i = 0; i < orders; i++) {
-        m->order[i] = order[i];
-        m->table_bits[i] = table_bits[i];
-        m->table[i] = table;
-        table += ((size_t)1 << table_bits[i]) * (size_t)embed;
+    const int8_t *rows_at = table->rows;
+    m->orders = table->count;
+    for (int i = 0; i < table->count; i++) {
+        m->order[i] = table->order[i];
+        m->table_bits[i] = table->bits[i];
+        m->table[i] = rows_at;
+        rows_at += ((size_t)1 << table->bits[i]) * (size_t)embed;
+    }
+    rows_at = slots->rows;
+    m->slot_orders = slots->count;
+    for (int i = 0; i < slots->count; i++) {
+        m->slot_order[i] = slots->order[i];
+        m->slot_bits[i] = slots->bits[i];
+        m->slots[i] = rows_at;
+        rows_at += ((size_t)1 << slots->bits[i]) * 16;
     }
     int64_t sum = 0;
     for (int r = 0; r < rows; r++) {
-        if (!row_fits(gates + (size_t)r * width, width, gate_mult[r], gate_bias[r], &sum)) *bad = -1;
-        m->gate_mult[r] = gate_mult[r];
-        m->gate_bias[r] = folded_bias(gate_mult[r], gate_bias[r], sum);
+        const int8_t *w = gates->weights + (size_t)r * width;
+        if (!row_fits(w, width, gates->mult[r], gates->bias[r], &sum)) *bad = -1;
+        m->gate_mult[r] = gates->mult[r];
+        m->gate_bias[r] = folded_bias(gates->mult[r], gates->bias[r], sum);
         for (int k = 0; k < width; k++)
-            m->gates[(((size_t)(r / NZ_ROWS) * (width / 4) + k / 4) * NZ_ROWS + r % NZ_ROWS) * 4 + k % 4] =
-                gates[(size_t)r * width + k];
+            m->gates[(((size_t)(r / NZ_ROWS) * (width / 4) + k / 4) * NZ_ROWS + r % NZ_ROWS) * 4 + k % 4] = w[k];
     }
     for (int r = 0; r < 256; r++) {
-        if (!row_fits(out + (size_t)r * width, width, out_mult[r], out_bias[r], &sum)) *bad = -1;
-        m->out_mult[r] = out_mult[r];
-        m->out_bias[r] = folded_bias(out_mult[r], out_bias[r], sum);
+        const int8_t *w = out->weights + (size_t)r * width;
+        if (!row_fits(w, width, out->mult[r], out->bias[r], &sum)) *bad = -1;
+        m->out_mult[r] = out->mult[r];
+        m->out_bias[r] = folded_bias(out->mult[r], out->bias[r], sum);
     }
-    memcpy(m->out, out, out_bytes);
+    memcpy(m->out, out->weights, out_bytes);
     if (*bad) {
         nz_model_free(m);
         return NULL;

@@ -45,6 +45,9 @@ class Model:
         if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
             raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
         self.predictor = _predictor(header, self._data, start, path)
+        self.hidden: int = header["gates"]["shape"][0] // 4
+        # A byte's: the gates' rows, and eight rows of the output layer.
+        self.multiply_adds: int = (4 * self.hidden + 8) * header["gates"]["shape"][1]
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
@@ -81,16 +84,20 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
         return view[start + first : start + last]
 
     try:
-        orders = [int(x) for x in header["__metadata__"]["orders"].split(",")]
-        bits = [int(x) for x in header["__metadata__"]["table_bits"].split(",")]
+        meta = header["__metadata__"]
+        orders, bits, slot_orders, slot_bits = (
+            [int(x) for x in meta.get(name, "").split(",") if x]
+            for name in ("orders", "table_bits", "slot_orders", "slot_bits")
+        )
         hidden = len(header["gates_mult"]["shape"]) and header["gates_mult"]["shape"][0] // 4
         embed = header["table"]["shape"][1]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ModelFileError(f"{path}: no valid model shape") from error
     if not (
         0 < len(orders) == len(bits) <= 8
-        and all(1 <= order <= 8 for order in orders)
-        and all(8 <= b <= 24 for b in bits)
+        and len(slot_orders) == len(slot_bits) <= 8
+        and all(1 <= order <= 8 for order in orders + slot_orders)
+        and all(8 <= b <= 24 for b in bits + slot_bits)
         and isinstance(hidden, int)
         and isinstance(embed, int)
         and 16 <= hidden <= 4096
@@ -108,6 +115,9 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
             orders,
             bits,
             tensor("table", "I8", rows, embed),
+            slot_orders,
+            slot_bits,
+            tensor("slots", "I8", sum(1 << b for b in slot_bits), 16) if slot_bits else b"",
             tensor("gates", "I8", 4 * hidden, width),
             tensor("gates_mult", "I32", 4 * hidden),
             tensor("gates_bias", "I32", 4 * hidden),

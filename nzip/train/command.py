@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..models import SUFFIX
+
+if TYPE_CHECKING:
+    from .model import M1, Config
 
 
 def keep_freed_memory() -> None:
@@ -40,19 +45,25 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
 
 
 def run(
-    shards: list[Path],
+    paths: list[Path],
     output: Path,
     *,
-    total: int,
-    hidden: int,
-    lanes: int,
-    rate: float,
+    size: str,
+    start: str | None,
+    total: int | None,
+    lanes: int | None,
+    rate: float | None,
     seed: int,
     mix: str | None,
+    patience: int,
     checkpoint: Path | None,
+    device: str | None,
     threads: int | None,
 ) -> None:
-    """Train M1 on ``total`` bytes and write it to ``output``; progress on stderr."""
+    """Train M1 and write it to ``output``; progress on stderr.
+
+    start: the name or file of a model to go on from; without it one of SIZES is trained anew.
+    """
     try:
         import torch
     except ImportError:
@@ -61,23 +72,52 @@ def run(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from .. import models
     from .data import Corpus
-    from .export import save
+    from .export import load, save
     from .loop import Options, evaluate, train
-    from .model import Config
+    from .model import SIZES
 
     if output.suffix != SUFFIX:
         output = output.with_name(output.name + SUFFIX)
     if not output.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.parent))
-    if hidden < 16 or hidden % 16:
-        raise ValueError("--hidden must be a positive multiple of 16")
+    if size not in SIZES:
+        raise ValueError(f"--size must be one of {', '.join(SIZES)}")
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    corpus = Corpus(shards, parse_mix(mix))
-    options = Options(total=total, lanes=lanes, rate=rate, seed=seed)
-    console = Console(stderr=True)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")
+    corpus = Corpus(paths, parse_mix(mix))
+    console = Console(stderr=True, quiet=int(os.environ.get("RANK", "0")) > 0)
+    held = corpus.held_out()
+    if start is None:
+        options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
+        initial: Config | M1 = SIZES[size]
+    else:
+        # A pass over the text, in smaller steps; the tables move as before.
+        options = Options(
+            total=sum(corpus.sizes.values()),
+            lanes=64,
+            rate=1e-3,
+            table_rate=60,
+            slot_rate=150,
+            warmup=20,
+            seed=seed,
+        )
+        options.patience = patience
+        initial = load(models.load(start).path)
+        before = {name: evaluate(initial, text) for name, text in held.items()}
+        console.print(f"before: held out (bpb): {_by_source(before)}")
+    options.total = total or options.total
+    options.lanes = lanes or options.lanes
+    options.rate = rate or options.rate
+    steps = options.total // (options.lanes * options.segment)
+    options.warmup = min(options.warmup, steps // 10)
+    options.every = max(20, min(options.every, steps // 10))
     bar = Progress(
         TextColumn("{task.completed}/{task.total} steps"),
         BarColumn(),
@@ -87,23 +127,34 @@ def run(
         disable=not sys.stderr.isatty(),
     )
     task = bar.add_task("train", total=None, state="")
+    held_mean = ""
 
     def report(row: dict) -> None:
-        bar.update(task, completed=row["step"], total=row["steps"], state=f"{row['bpb']:.3f} bpb")
+        nonlocal held_mean
         if "held" in row:
-            parts = ", ".join(f"{name} {bpb:.3f}" for name, bpb in row["held"].items())
-            console.print(f"step {row['step']}: held out (bpb): {parts}")
+            held_mean = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
+            console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
+        state = f"{row['bpb']:.3f} bpb{held_mean}"
+        bar.update(task, completed=row["step"], total=row["steps"], state=state)
 
     with bar:
         model = train(
             corpus,
             checkpoint or output.with_suffix(".ckpt"),
-            Config(hidden=hidden),
+            initial,
             options,
             report,
+            device,
         )
+    if int(os.environ.get("RANK", "0")):
+        return
+    model.to("cpu")
     save(model, output, output.stem)
-    for name, text in corpus.held_out().items():
+    for name, text in held.items():
         rounded, exact = evaluate(model, text), evaluate(model, text, quantise=False)
         console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
     console.print(f"wrote {output}")
+
+
+def _by_source(held: dict[str, float]) -> str:
+    return ", ".join(f"{name} {bpb:.3f}" for name, bpb in held.items())

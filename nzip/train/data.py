@@ -84,6 +84,10 @@ class Corpus:
             name: min(HELD_OUT, file_size(files[0]) // 20) for name, files in groups.items()
         }
 
+    def smallest(self) -> int:
+        """Bytes of the smallest source."""
+        return min(self.sizes.values())
+
     def held_out(self) -> dict[str, bytes]:
         """Validation text of each source."""
         return {
@@ -91,30 +95,39 @@ class Corpus:
             for name, files in self.groups.items()
         }
 
-    def _pieces(self, name: str, segment: int) -> Iterator[np.ndarray]:
+    def _pieces(self, name: str, segment: int, begin: float) -> Iterator[np.ndarray]:
+        skip = int(begin * self.sizes[name])
         while True:  # epochs
             empty = True
             for number, path in enumerate(self.groups[name]):
-                for document in documents(path, skip=self.held[name] if number == 0 else 0):
+                size = file_size(path)
+                if skip >= size:
+                    skip -= size
+                    continue
+                first = max(skip, self.held[name] if number == 0 else 0)
+                for document in documents(path, skip=first):
                     for start in range(0, len(document), PIECE):
                         piece = document[start : start + PIECE]
                         whole = len(piece) // segment * segment
                         if whole:
                             empty = False
                             yield np.frombuffer(piece[:whole], np.uint8)
-            if empty:
+                skip = 0
+            if empty and not begin:
                 raise ValueError(f"the source {name} holds no document of {segment} bytes")
+            skip, begin = 0, 0.0
 
     def batches(
-        self, lanes: int, segment: int, seed: int, reset: float
+        self, lanes: int, segment: int, seed: int, reset: float, begin: float = 0.0
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs.
 
         ``fresh`` marks lanes whose state starts anew: at each piece, and by chance ``reset`` at
-        any other segment, since the windows of ``eqinfo`` start anywhere.
+        any other segment, since the windows of ``eqinfo`` start anywhere. ``begin`` is the share
+        of each source that is passed over at first.
         """
         rng = np.random.default_rng(seed)
-        streams = {name: self._pieces(name, segment) for name in self.groups}
+        streams = {name: self._pieces(name, segment, begin) for name in self.groups}
         drawn = dict.fromkeys(self.groups, 0)
         total = 0
         pieces: list[np.ndarray] = [np.empty(0, np.uint8)] * lanes

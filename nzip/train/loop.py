@@ -1,4 +1,8 @@
-"""The training loop: Adam, one learning-rate cycle, checkpoints from which it resumes."""
+"""The training loop: warm-up, a constant rate, a decay to zero; checkpoints that it resumes from.
+
+Started by ``torchrun`` it is data-parallel: each process reads lanes of its own and gradients are
+averaged, so the run has ``lanes`` times the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +10,53 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from .data import Corpus
-from .model import HISTORY, M1, Config, context_rows
+from .model import M1, Config, choose_checks
 
 
 @dataclass
 class Options:
-    """What a run depends on; ``total`` is in bytes of text."""
+    """What a run depends on; ``total`` is in bytes of text.
+
+    The learning rate is ``rate`` for the dense weights, and ``table_rate`` and ``slot_rate`` times
+    that for the rows that a step touches: each is seen rarely and must move further.
+    """
 
     total: int = 304_000_000
-    lanes: int = 160
+    lanes: int = 160  # of each process
     segment: int = 64
     rate: float = 3e-3
+    table_rate: float = 20.0
+    slot_rate: float = 50.0
     warmup: int = 300  # steps
+    decay: float = 0.4  # the last part of the run, in which the rate falls to zero
     clip: float = 1.0
     reset: float = 1 / 24
     seed: int = 1
+    begin: float = 0.0  # share of the text that is passed over at first
     every: int = 1500  # steps between validations and checkpoints
+    patience: int = 0  # stop after so many validations without a gain; 0: never
+    sample: int = 32_000_000  # bytes of text that decide which contexts own the slots
 
 
-class Batcher:
-    """Turns byte batches into model input and keeps each lane's byte history."""
+# A run may be resumed with other values of these, as long as its rate has not begun to fall.
+FLEXIBLE = ("total", "decay", "every", "patience")
 
-    def __init__(self, lanes: int, config: Config):
-        self.history = np.zeros((lanes, HISTORY), np.uint8)
-        self.config = config
 
-    def rows(self, batch: np.ndarray, fresh: np.ndarray) -> torch.Tensor:
-        """batch: uint8 [B, T]; fresh: bool [B]. Returns int64 [T, B, orders]."""
-        self.history[fresh] = 0
-        joined = np.concatenate([self.history, batch], axis=1)
-        self.history = joined[:, -HISTORY:].copy()
-        rows = context_rows(joined[:, :-1], self.config)
-        return torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
+def same_run(saved: dict, options: Options) -> bool:
+    """True if a checkpoint's options allow it to go on under ``options``."""
+    mine = asdict(options)
+    return all(saved[name] == mine[name] for name in mine if name not in FLEXIBLE)
 
 
 @torch.no_grad()
@@ -54,100 +65,262 @@ def evaluate(model: M1, text: bytes, quantise: bool = True, lanes: int = 64) -> 
     lanes = max(1, min(lanes, len(text) // 2048))
     length = len(text) // lanes
     data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
-    batcher = Batcher(lanes, model.config)
+    whole = torch.from_numpy(data.T.copy()).to(model.gates.device)
     state = model.initial_state(lanes)
-    fresh = np.ones(lanes, bool)
     nats = 0.0
     for start in range(0, length, 256):
-        part = data[:, start : start + 256]
-        features, state = model(batcher.rows(part, fresh), state, quantise)
-        fresh[:] = False
-        target = torch.from_numpy(part.T.astype(np.int64))
-        nats += float(model.loss(features, target, quantise)) * part.size
+        part = whole[start : start + 256]
+        output, state = model(part, state, quantise)
+        nats += model.loss(output, part, quantise).item() * part.numel()
     return nats / (length * lanes) / math.log(2)
 
 
 def rate_at(step: int, steps: int, options: Options) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """Share of the full learning rate: linear warm-up, constant, then 1 - sqrt of the progress."""
     if step < options.warmup:
-        return options.rate * (step + 1) / options.warmup
-    return options.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        return (step + 1) / options.warmup
+    begin = steps - options.decay * steps
+    return 1.0 if step < begin else 1.0 - math.sqrt((step - begin) / max(1.0, steps - begin))
+
+
+@contextmanager
+def processes() -> Iterator[tuple[int, int]]:
+    """(rank, number of processes); a group of them if ``torchrun`` started this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield 0, 1
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        dist.destroy_process_group()
+
+
+def average_gradients(model: M1, world: int) -> None:
+    """Average over the processes; of sparse gradients, the rows that any of them touched."""
+    for parameter in model.parameters():
+        grad = parameter.grad
+        if grad is None:
+            continue
+        if not grad.is_sparse:
+            dist.all_reduce(grad)
+            grad /= world
+            continue
+        grad = grad.coalesce()
+        size = torch.tensor([grad.indices().shape[1]], device=grad.device)
+        sizes = [torch.zeros_like(size) for _ in range(world)]
+        dist.all_gather(sizes, size)
+        most = int(max(s.item() for s in sizes))
+        rows = torch.zeros(most, dtype=torch.int64, device=grad.device)
+        values = torch.zeros(most, grad.shape[1], device=grad.device)
+        rows[: size.item()] = grad.indices()[0]
+        values[: size.item()] = grad.values()
+        all_rows = [torch.zeros_like(rows) for _ in range(world)]
+        all_values = [torch.zeros_like(values) for _ in range(world)]
+        dist.all_gather(all_rows, rows)
+        dist.all_gather(all_values, values)
+        parameter.grad = torch.sparse_coo_tensor(
+            torch.cat(all_rows).unsqueeze(0),
+            torch.cat(all_values) / world,
+            grad.shape,
+            check_invariants=False,
+        )
+
+
+def sample_text(corpus: Corpus, size: int, seed: int) -> np.ndarray:
+    """About ``size`` bytes of the training mix, uint8 [N]."""
+    parts, total = [], 0
+    for batch, _ in corpus.batches(64, 4096 if corpus.smallest() >= 4096 else 64, seed, 0.0):
+        parts.append(batch.reshape(-1))
+        total += batch.size
+        if total >= size:
+            return np.concatenate(parts)
+    raise AssertionError("the batches never end")
+
+
+class Trainer:
+    """One run: model, optimisers, text, and where they stand."""
+
+    def __init__(self, corpus: Corpus, model: M1, options: Options, rank: int = 0, world: int = 1):
+        self.model, self.options, self.world = model, options, world
+        self.step = 0
+        self.steps = max(1, options.total // (options.lanes * options.segment * world))
+        sparse = {"table.weight", "slots.weight"}
+        self.dense = [p for n, p in model.named_parameters() if n not in sparse]
+        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0),
+            # A row that was seen n times moves by 1 / sqrt(n): what is rare still moves, and what
+            # is frequent does not follow the documents of the moment.
+            (torch.optim.Adagrad([model.table.weight], eps=1e-8), options.table_rate),
+            (torch.optim.Adagrad([model.slots.weight], eps=1e-8), options.slot_rate),
+        ]
+        seed, begin = options.seed + rank, (options.begin + rank / world) % 1.0
+        self.batches = corpus.batches(options.lanes, options.segment, seed, options.reset, begin)
+        self.state = model.initial_state(options.lanes)
+
+    def advance(self) -> float:
+        """One step; the batch's loss in bits per byte."""
+        model, device = self.model, self.model.gates.device
+        batch, fresh = next(self.batches)
+        text = torch.from_numpy(np.ascontiguousarray(batch.T)).to(device)
+        self.state.reset(torch.from_numpy(fresh).to(device))
+        output, self.state = model(text, self.state)
+        loss = model.loss(output, text)
+        loss.backward()
+        if self.world > 1:
+            average_gradients(model, self.world)
+        torch.nn.utils.clip_grad_norm_(self.dense, self.options.clip)
+        rate = self.options.rate * rate_at(self.step, self.steps, self.options)
+        for optimiser, factor in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return loss.item() / math.log(2)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        partial = path.with_suffix(".tmp")
+        torch.save(
+            {
+                "config": self.model.config.to_dict(),
+                "options": asdict(self.options),
+                "world": self.world,
+                "model": self.model.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
+                "step": self.step,
+                "steps": self.steps,
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises ValueError if it is another run's."""
+        saved = torch.load(path, weights_only=True, map_location=self.model.gates.device)
+        fits = (
+            saved["config"] == self.model.config.to_dict()
+            and same_run(saved["options"], self.options)
+            and saved["world"] == self.world
+            # The same total, or a rate that has not begun to fall in either.
+            and (
+                saved["steps"] == self.steps
+                or saved["step"] <= (1 - saved["options"]["decay"]) * saved["steps"]
+            )
+        )
+        if not fits:
+            raise ValueError(f"{path} belongs to a run with other settings")
+        self.model.load_state_dict(saved["model"])
+        for (optimiser, _), state in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+        self.step = saved["step"]
+        for _ in range(self.step):  # the loader is deterministic: read on to where the run stopped
+            next(self.batches)
+        self.state = self.model.initial_state(self.options.lanes)
 
 
 def train(
     corpus: Corpus,
     checkpoint: Path,
-    config: Config,
+    start: M1 | Config,
     options: Options,
     report: Callable[[dict], None] = lambda row: None,
+    device: str = "cpu",
 ) -> M1:
     """Train M1, resuming from ``checkpoint`` if it exists, and return the model.
 
-    ``report`` gets a dict for each step: step, steps, bpb (running), and where validated also
-    ``held`` (bits per byte by source).
+    start: a model to go on from, or the shape of a new one. ``report`` gets a dict for each step:
+    step, steps, bpb (running), and where validated also ``held`` (bits per byte by source). The
+    checkpoint that stands before the rate falls is kept as ``*.stable.ckpt``: a longer run can go
+    on from it.
     """
-    torch.manual_seed(options.seed)
-    model = M1(config)
-    dense = [p for n, p in model.named_parameters() if n != "table.weight"]
-    optimisers = [
-        torch.optim.Adam(dense, betas=(0.9, 0.99)),
-        torch.optim.SparseAdam(list(model.table.parameters()), betas=(0.9, 0.99)),
-    ]
-    steps = max(1, options.total // (options.lanes * options.segment))
-    first = 0
-    batches = corpus.batches(options.lanes, options.segment, options.seed, options.reset)
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        if saved["config"] != config.to_dict() or saved["options"] != asdict(options):
-            raise ValueError(f"{checkpoint} belongs to a run with other settings")
-        model.load_state_dict(saved["model"])
-        for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
-        first = saved["step"]
-        for _ in range(first):  # the loader is deterministic: read on to where the run stopped
-            next(batches)
-    held = corpus.held_out()
-    batcher = Batcher(options.lanes, config)
-    state = model.initial_state(options.lanes)
-    running = math.nan
-    log = checkpoint.with_suffix(".jsonl").open("a")
-    began = time.monotonic()
-    for step in range(first, steps):
-        batch, fresh = next(batches)
-        if step == first:
-            fresh[:] = True
-        keep = torch.from_numpy(~fresh).float().unsqueeze(1)
-        state = (state[0] * keep, state[1] * keep)
-        features, state = model(batcher.rows(batch, fresh), state)
-        loss = model.loss(features, torch.from_numpy(batch.T.astype(np.int64)))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(dense, options.clip)
-        rate = rate_at(step, steps, options)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        bpb = loss.item() / math.log(2)
-        running = bpb if math.isnan(running) else 0.98 * running + 0.02 * bpb
-        row: dict = {"step": step + 1, "steps": steps, "bpb": running}
-        if (step + 1) % options.every == 0 or step + 1 == steps:
-            row["held"] = {name: evaluate(model, text) for name, text in held.items()}
-            row["seconds"] = time.monotonic() - began
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            partial = checkpoint.with_suffix(".tmp")
-            torch.save(
-                {
-                    "config": config.to_dict(),
-                    "options": asdict(options),
-                    "model": model.state_dict(),
-                    "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-                    "step": step + 1,
-                },
-                partial,
-            )
-            os.replace(partial, checkpoint)
-        report(row)
-    log.close()
-    return model
+    torch.sparse.check_sparse_tensor_invariants.disable()  # else torch warns that they are off
+    with processes() as (rank, world):
+        torch.manual_seed(options.seed)
+        if isinstance(start, Config):
+            model = M1(start)
+            if start.slot_orders and not checkpoint.exists():
+                sample = sample_text(corpus, min(options.sample, options.total), options.seed)
+                model.check = choose_checks(torch.from_numpy(sample), start)
+        else:
+            model = start
+        model.to(device)
+        trainer = Trainer(corpus, model, options, rank, world)
+        if checkpoint.exists():
+            trainer.restore(checkpoint)
+        held = corpus.held_out()
+        stable = checkpoint.with_suffix(".stable.ckpt")
+        best, best_weights, misses = math.inf, None, 0
+        running = math.nan
+        log = checkpoint.with_suffix(".jsonl").open("a")
+        began = time.monotonic()
+        while trainer.step < trainer.steps:
+            bpb = trainer.advance()
+            step = trainer.step
+            running = bpb if math.isnan(running) else 0.98 * running + 0.02 * bpb
+            row: dict = {"step": step, "steps": trainer.steps, "bpb": running}
+            if step % options.every == 0 or step == trainer.steps:
+                row["held"] = {name: evaluate(model, text) for name, text in held.items()}
+                row["seconds"] = time.monotonic() - began
+                mean = sum(row["held"].values()) / len(held)
+                if rank == 0:
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    trainer.save(checkpoint)
+                    if step <= (1 - options.decay) * trainer.steps:
+                        trainer.save(stable)
+                if options.patience:
+                    misses = 0 if mean < best else misses + 1
+                    if mean < best:
+                        best = mean
+                        best_weights = {k: v.clone() for k, v in model.state_dict().items()}
+            report(row)
+            if options.patience and misses >= options.patience:
+                break
+        log.close()
+        if best_weights is not None:
+            model.load_state_dict(best_weights)
+        return model
+
+
+def widen(model: M1, config: Config) -> M1:
+    """A model of a larger shape that computes what ``model`` does: new units are read by none of
+    the old ones, and slots start at zero. The embedding's shape must be the same.
+
+    Raises ValueError if the shape is not larger.
+    """
+    old = model.config
+    fits = (
+        config.hidden >= old.hidden
+        and (config.embed, config.orders, config.table_bits)
+        == (old.embed, old.orders, old.table_bits)
+        and (not old.slot_orders or config.slot_orders == old.slot_orders)
+        and (not old.slot_orders or config.slot_bits == old.slot_bits)
+    )
+    if not fits:
+        raise ValueError("a model can only grow by units, and by slots if it has none")
+    new = M1(config)
+    small, large = old.hidden, config.hidden
+
+    def place(target: Tensor, source: Tensor) -> None:
+        target[:, :small] = source[:, :small]
+        target[:, large:] = source[:, small:]
+
+    with torch.no_grad():
+        new.table.weight.copy_(model.table.weight)
+        if old.slot_orders:
+            new.slots.weight.copy_(model.slots.weight)
+            new.check.copy_(model.check)
+        gates, source = new.gates.view(4, large, -1), model.gates.view(4, small, -1)
+        gates[:, :small, small:large] = 0
+        for k in range(4):
+            place(gates[k, :small], source[k])
+        new.gate_bias.view(4, large)[:, :small] = model.gate_bias.view(4, small)
+        new.out[:, small:large] = 0
+        place(new.out, model.out)
+        new.out_bias.copy_(model.out_bias)
+    return new

@@ -1,0 +1,136 @@
+"""What a model asks for a text, without coding it: bits per byte, in all and by position."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import _predict
+from .models import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BLOCK = 1 << 19  # as at the default level
+
+
+def costs(model: Model, text: bytes, adapt: bool = False) -> np.ndarray:
+    """Code length of each byte of a block in bits, float64 [len(text)].
+
+    The lanes are those of a block of that length, so bytes behind a lane's start know little. The
+    sum is what ``ac`` writes, up to the few bits that end the code (arXiv 2309.10668, section 2).
+    """
+    import numpy as np
+
+    raw = _predict.ac_probabilities(model.predictor, adapt, text)
+    p1 = np.frombuffer(raw, np.uint16).reshape(-1, 8) / 65536
+    bits = np.unpackbits(np.frombuffer(text, np.uint8)).reshape(-1, 8)
+    lengths: np.ndarray = -np.log2(np.where(bits, p1, 1 - p1)).sum(axis=1)
+    return lengths
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """Consecutive parts of at most ``size`` bytes."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def bits_per_byte(
+    model: Model, data: bytes, adapt: bool = False, threads: int | None = None
+) -> float:
+    """Mean code length of a text in blocks of the default level; NaN without any text."""
+    blocks = list(pieces(data, BLOCK))
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        total = sum(pool.map(lambda block: float(costs(model, block, adapt).sum()), blocks))
+    return total / len(data) if data else float("nan")
+
+
+@dataclass
+class Point:
+    """Mean bits per byte of the bytes at positions ``first`` to ``last``, the first being 1."""
+
+    first: int
+    last: int
+    bpb: float
+    bytes: int
+
+
+def curve(
+    model: Model,
+    texts: Iterable[bytes],
+    adapt: bool = False,
+    length: int = 16384,
+    threads: int | None = None,
+) -> list[Point]:
+    """The in-context curve (arXiv 2309.10668, section 3.4): bits per byte against position.
+
+    Each text is cut into pieces of ``length`` bytes that start afresh; positions are gathered in
+    ranges that double. ``length`` is at most 32,767, so that a piece is one lane.
+    """
+    import numpy as np
+
+    if not 1 <= length < 32768:
+        raise ValueError("the length of a curve must be 1 to 32767 bytes")
+    cut = [piece for text in texts for piece in pieces(text, length)]
+    total, count = np.zeros(length), np.zeros(length, np.int64)
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for row in pool.map(lambda piece: costs(model, piece, adapt), cut):
+            total[: len(row)] += row
+            count[: len(row)] += 1
+    points, first = [], 0
+    while first < length and count[first]:
+        last = min(max(2 * first, 1), length)
+        seen = int(count[first:last].sum())
+        points.append(Point(first + 1, last, float(total[first:last].sum()) / seen, seen))
+        first = last
+    return points
+
+
+def plot(points: list[Point], path: Path, title: str) -> None:
+    """Draw a curve into an image file. Raises ImportError without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError("--png needs matplotlib: pip install 'nzip[bench]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    axes.step([p.first for p in points], [p.bpb for p in points], where="post")
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("position in the text (bytes)")
+    axes.set_ylabel("bits per byte")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def sample(model: Model, size: int, seed: int | None = None, prompt: bytes = b"") -> bytes:
+    """Text that the model makes of random bits: what the decoder reads into them.
+
+    A compressor is a generator (arXiv 2309.10668, section 3.3). The prompt is coded first and
+    random bits follow. ``size`` bytes behind the prompt; together at most 32,767 bytes, one lane.
+    Raises ValueError beyond that.
+    """
+    import random
+
+    whole = len(prompt) + size
+    if size < 1 or whole > 32767:
+        raise ValueError("a sample has 1 to 32767 bytes, the prompt included")
+    source = random.Random(seed) if seed is not None else random.SystemRandom()
+    code = b""
+    if prompt:
+        # Any code between the shortest one of the prompt and the end of its range begins with it.
+        code = _predict.ac_encode(model.predictor, False, prompt, len(prompt) + 16) or b""
+    # A bit is coded from a probability of at least 2^-16: 16 bytes of code for one of text.
+    noise = source.randbytes(16 * size + 16)
+    for keep in range(len(code), len(code) + 9):
+        text = _predict.ac_decode(model.predictor, False, code.ljust(keep, b"\0") + noise, whole)
+        if text.startswith(prompt):
+            return text[len(prompt) :]
+    raise AssertionError("eight zeros behind a code stay within its range")
