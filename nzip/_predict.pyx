@@ -15,7 +15,7 @@ cdef extern from "kernel/engine.h" nogil:
     ctypedef struct nz_engine:
         const char *name
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
-        int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t) noexcept nogil
         int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
         size_t (*eqinfo_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
@@ -157,8 +157,8 @@ def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None,
         free(out)
 
 
-def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size):
-    """Decode a block of ``size`` bytes."""
+def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size, bytes prompt=b""):
+    """Decode a block of ``size`` bytes, of which the prompt is known and not in the code."""
     cdef const nz_engine *engine = _get_engine()
     cdef const nz_model *model = NULL if predictor is None else predictor.model
     cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
@@ -166,8 +166,12 @@ def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t s
     cdef int rc
     result = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+    cdef size_t known = len(prompt)
+    if known > size:
+        raise ValueError("a prompt longer than the block")
+    memcpy(target, PyBytes_AsString(prompt), known)
     with nogil:
-        rc = engine.ac_decode(model, adapt, source, length, target, size)
+        rc = engine.ac_decode(model, adapt, source, length, target, size, known)
     if rc:
         raise MemoryError
     return result

@@ -113,24 +113,15 @@ def plot(points: list[Point], path: Path, title: str) -> None:
 def sample(model: Model, size: int, seed: int | None = None, prompt: bytes = b"") -> bytes:
     """Text that the model makes of random bits: what the decoder reads into them.
 
-    A compressor is a generator (arXiv 2309.10668, section 3.3). The prompt is coded first and
-    random bits follow. ``size`` bytes behind the prompt; together at most 32,767 bytes, one lane.
-    Raises ValueError beyond that.
+    A compressor is a generator (arXiv 2309.10668, section 3.3). ``size`` bytes that go on from the
+    prompt; together at most 32,767 bytes, one lane. Raises ValueError beyond that.
     """
     import random
 
-    whole = len(prompt) + size
-    if size < 1 or whole > 32767:
+    if size < 1 or len(prompt) + size > 32767:
         raise ValueError("a sample has 1 to 32767 bytes, the prompt included")
     source = random.Random(seed) if seed is not None else random.SystemRandom()
-    code = b""
-    if prompt:
-        # Any code between the shortest one of the prompt and the end of its range begins with it.
-        code = _predict.ac_encode(model.predictor, False, prompt, len(prompt) + 16) or b""
-    # A bit is coded from a probability of at least 2^-16: 16 bytes of code for one of text.
+    # The coder's probabilities are at least 2^-16 a bit: a byte takes 16 bytes of code at most.
     noise = source.randbytes(16 * size + 16)
-    for keep in range(len(code), len(code) + 9):
-        text = _predict.ac_decode(model.predictor, False, code.ljust(keep, b"\0") + noise, whole)
-        if text.startswith(prompt):
-            return text[len(prompt) :]
-    raise AssertionError("eight zeros behind a code stay within its range")
+    text = _predict.ac_decode(model.predictor, False, noise, len(prompt) + size, prompt)
+    return text[len(prompt) :]

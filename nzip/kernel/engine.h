@@ -36,7 +36,9 @@ typedef struct {
     /* Encodes a block; returns its size or SIZE_MAX if it did not fit. model may be NULL, then
        only the adaptive predictor works; adapt 0 leaves it out. */
     size_t (*ac_encode)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
-    int (*ac_decode)(const nz_model *, int adapt, const uint8_t *in, size_t size, uint8_t *text, size_t n);
+    /* known: bytes at the start of `text` that are there already; the code is of what follows. */
+    int (*ac_decode)(const nz_model *, int adapt, const uint8_t *in, size_t size, uint8_t *text, size_t n,
+                     size_t known);
     /* Probability (1..65535) of a one at each bit of a block: uint16 [n][8]. */
     int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out);
     size_t (*eqinfo_encode)(const nz_model *, int width, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);

@@ -1,0 +1,25 @@
+"""The kernel's lane loop against the CPU's int8 product rate, one core.
+
+    python benchmarks/kernel.py
+
+Builds and runs kernel.c, for AVX-512 VNNI where the CPU has it, else for AVX2.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    flags = Path("/proc/cpuinfo").read_text()
+    vnni = ["-DVNNI"] if "avx512_vnni" in flags else []
+    if "avx2" not in flags:
+        sys.exit("this CPU has no AVX2")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "kernel"
+        source = Path(__file__).with_suffix(".c")
+        options = ["-std=gnu11", "-O3", "-fno-strict-aliasing", *vnni]
+        subprocess.run(["cc", *options, source, "-o", program], check=True)
+        subprocess.run([program], check=True)
