@@ -21,7 +21,7 @@ cdef extern from "kernel/engine.h" nogil:
         int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
-    int nz_block_lanes(size_t)
+    int nz_block_lanes(size_t, int)
     ctypedef struct nz_tables:
         int count
         int order[8]
@@ -64,9 +64,9 @@ def engine_name():
     return _get_engine().name.decode()
 
 
-def block_lanes(size_t size):
+def block_lanes(size_t size, bint adapt):
     """Lanes that a block of ``size`` bytes is split into."""
-    return nz_block_lanes(size)
+    return nz_block_lanes(size, adapt)
 
 
 cdef class Predictor:

@@ -423,10 +423,8 @@ def m1_tree(m1: M1) -> Tree:
 
 # ---- Adaptive prediction ----------------------------------------------------------------------
 
-CONTEXTS = 6  # orders 1, 2, 3, 4, 6 and the word so far
+CONTEXTS = 10  # orders 1 to 6, the two bytes before the last, words, columns
 MATCH_MIN, MATCH_MAX = 6, 32
-MIX_RATE = 14
-INPUTS = 10
 
 
 def _hash(value: int, salt: int) -> int:
@@ -459,7 +457,9 @@ class Lane:
     def __init__(self, start: int, end: int) -> None:
         self.start = self.position = start
         self.end = end
-        self.history = self.word = 0
+        self.history = self.word = self.before = 0
+        self.line = self.last_line = start
+        self.column = self.above = 0
         self.match = self.match_length = 0
         self.hashes: list[int] = []
         self.slots: list[bytearray] = []
@@ -471,16 +471,24 @@ class Adaptive:
     def __init__(self, text: bytearray, size: int, lanes: int, has_model: bool) -> None:
         self.text, self.size = text, size
         bits = _ceil_log2(size)
-        self.slot_bits, self.match_bits = clamp(bits + 2, 10, 22), clamp(bits, 8, 20)
+        self.slot_bits, self.match_bits = clamp(bits + 3, 10, 23), clamp(bits, 8, 20)
         self.slots: dict[int, bytearray] = {}
         self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()
         self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(CONTEXTS)]
         self.map0 = [AdaptiveMap(32768, 0) for _ in range(256)]
         self.match_map = [AdaptiveMap(65536 - 65536 // (i + 2), 5) for i in range(MATCH_MAX + 1)]
-        first = [49152, *[8192] * 8, 0] if has_model else [0, *[16384] * 8, 0]
+        self.m1_map = [
+            [AdaptiveMap(squash((k - 32) * 64 + 32), 20) for k in range(64)] for _ in range(256)
+        ]
+        # Contexts, M1, order 0, match, bias, M1 calibrated.
+        other, m1 = (8192, 49152) if has_model else (16384, 0)
+        first = [*[other] * CONTEXTS, m1, other, other, 0, 0]
         self.weights_match = [first[:] for _ in range(32)]
         self.weights_node = [first[:] for _ in range(256)]
+        self.weights_byte = [first[:] for _ in range(256)]
+        self.weights_sure = [first[:] for _ in range(16 * (CONTEXTS - 1))]
+        self.coded = 0
         self.apm1: dict[int, list[int]] = {}
         self.apm2: dict[int, list[int]] = {}
         self.lanes = [Lane(*lane_bounds(size, lanes, k)) for k in range(lanes)]
@@ -506,44 +514,60 @@ class Adaptive:
         lane.slots = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in lane.hashes]
 
     def _set_contexts(self, lane: Lane) -> None:
-        lane.hashes = [_hash(lane.history % 256**order, order) for order in (1, 2, 3, 4, 6)]
-        lane.hashes.append(_hash(lane.word << 8 | lane.history % 256, 7))
+        last = lane.history % 256
+        lane.hashes = [
+            *(_hash(lane.history % 256**order, order) for order in range(1, 7)),
+            _hash(lane.word << 8 | last, 7),
+            _hash(lane.word << 32 | lane.before, 9),
+            _hash(lane.history % 256**3 - last, 10),
+            _hash(lane.column << 16 | lane.above << 8 | last, 11),
+        ]
         self._find_slots(lane, 1)
 
     def begin(self, lane: Lane) -> None:
         """Begin a byte."""
         self.node = 1
         self.expected = 256 | self.text[lane.match] if lane.match_length else 0
+        self.rate = 14 + 16 * 1024 // (1024 + self.coded // 32)
+        self.coded += 1
 
     def predict(self, lane: Lane, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
         self.inner = self.node if depth < 4 else self.node % (1 << (depth - 4)) | 1 << (depth - 4)
-        x = [clamp(logit, -2047, 2047)]
+        last = lane.history % 256
+        x = []
         for maps, slot in zip(self.maps, lane.slots, strict=True):
             state = slot[self.inner]
             x.append(stretch(maps[state].p16()) if state else 0)
-        x.append(stretch(self.map0[self.node].p16()))
+        known = sum(v != 0 for v in x[2:])
+        m1 = clamp(logit, -2047, 2047)
+        x += [m1, stretch(self.map0[self.node].p16())]
         bucket = 0
         x.append(0)
         if self.expected:
             confidence = stretch(self.match_map[lane.match_length].p16())
             x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
             bucket = 1 if lane.match_length < 12 else 2 if lane.match_length < MATCH_MAX else 3
-        x.append(256)
+        self.m1_place = self.m1_map[last][(m1 + 2048) >> 6]
+        x += [256, stretch(self.m1_place.p16())]
         self.x = x
-        self.sets = (self.weights_match[bucket * 8 + depth], self.weights_node[self.node])
+        self.sets = (
+            self.weights_match[bucket * 8 + depth],
+            self.weights_node[self.node],
+            self.weights_byte[last],
+            self.weights_sure[known << 4 | abs(m1) >> 7],
+        )
         self.dots = [
             clamp(sum(w * v >> 8 for w, v in zip(weights, x, strict=True)) >> 8, -2047, 2047)
             for weights in self.sets
         ]
-        mixed = sum(self.dots) >> 1
-        c1 = lane.history % 256
+        mixed = (sum(self.dots) + 2) >> 2
         h2 = (lane.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32 >> 16
         step, part = divmod((mixed + 2048) * 32, 4096)
         self.near = step + (part >> 11)
         self.rows = []
         total = 2 * squash(mixed) + 2
-        for table, index in ((self.apm1, c1 << 8 | self.node), (self.apm2, h2)):
+        for table, index in ((self.apm1, last << 8 | self.node), (self.apm2, h2)):
             row = table.setdefault(
                 index, [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)]
             )
@@ -554,7 +578,7 @@ class Adaptive:
     def update(self, lane: Lane, depth: int, bit: int) -> None:
         """Learn from a bit."""
         for weights, out in zip(self.sets, self.dots, strict=True):
-            error = ((bit << 16) - bit - squash(out)) * MIX_RATE >> 4
+            error = ((bit << 16) - bit - squash(out)) * self.rate >> 4
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
         for row in self.rows:
@@ -565,6 +589,7 @@ class Adaptive:
                 maps[state].update(bit)
             slot[self.inner] = self.following[state][bit]
         self.map0[self.node].update(bit)
+        self.m1_place.update(bit)
         if self.expected:
             hit = (self.expected >> (7 - depth) & 1) == bit
             self.match_map[lane.match_length].update(int(hit))
@@ -581,11 +606,17 @@ class Adaptive:
         letter = byte | 32 if 65 <= byte <= 90 else byte
         if 97 <= letter <= 122 or byte >= 128:
             lane.word = (lane.word + letter + 1) * 0x2F0B4C47 % 2**32
-        else:
-            lane.word = 0
+        elif lane.word:
+            lane.before, lane.word = lane.word, 0
         lane.position += 1
         if lane.position >= lane.end:
             return
+        if byte == 10:
+            lane.last_line, lane.line = lane.line, lane.position
+        column = lane.position - lane.line
+        above = lane.last_line + column
+        lane.above = self.text[above] if above < lane.line else 0
+        lane.column = min(255, column)
         if lane.match_length:
             lane.match += 1
             lane.match_length = (
@@ -612,8 +643,10 @@ class Adaptive:
 # ---- Blocks of ac and eqinfo ------------------------------------------------------------------
 
 
-def block_lanes(size: int) -> int:
+def block_lanes(size: int, adapt: bool) -> int:
     """Lanes of a block of ``size`` bytes."""
+    if adapt:
+        return 1
     return 8 if size >= 262144 else 4 if size >= 65536 else 2 if size >= 32768 else 1
 
 
@@ -631,7 +664,7 @@ def ac_block(
 ) -> bytes:
     """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
     out = bytearray(text) if text else bytearray(size)
-    lanes = block_lanes(size)
+    lanes = block_lanes(size, adapt)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
     adaptive = Adaptive(out, size, lanes, make_m1 is not None) if adapt else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]

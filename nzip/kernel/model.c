@@ -91,7 +91,10 @@ void nz_model_free(nz_model *m) {
     free(m);
 }
 
-int nz_block_lanes(size_t n) { return n >= 262144 ? 8 : n >= 65536 ? 4 : n >= 32768 ? 2 : 1; }
+int nz_block_lanes(size_t n, int adapt) {
+    if (adapt) return 1;
+    return n >= 262144 ? 8 : n >= 65536 ? 4 : n >= 32768 ? 2 : 1;
+}
 
 size_t nz_lane_start(size_t n, int lanes, int lane) { return n * (size_t)lane / (size_t)lanes; }
 
