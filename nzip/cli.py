@@ -346,6 +346,12 @@ def _parse_size(text: str) -> int:
     return int(digits) << (10 * powers[unit])
 
 
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
     """Rows as JSON, whole, or as a table of the columns."""
     if as_json:
@@ -360,17 +366,7 @@ def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> Non
     for column in columns:
         table.add_column(column, justify="left" if column in ("file", "name", "hash") else "right")
     for row in rows:
-        cells = (row[column] for column in columns)
-        table.add_row(
-            *(
-                f"{cell:.4f}"
-                if isinstance(cell, float)
-                else f"{cell:,}"
-                if isinstance(cell, int)
-                else str(cell)
-                for cell in cells
-            )
-        )
+        table.add_row(*(_cell(row[column]) for column in columns))
     Console().print(table)
 
 

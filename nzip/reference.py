@@ -451,25 +451,14 @@ class AdaptiveMap:
         self.count = min(255, self.count + 1)
 
 
-class Lane:
-    """One of the positions of a block that are coded in lockstep."""
-
-    def __init__(self, start: int, end: int) -> None:
-        self.start = self.position = start
-        self.end = end
-        self.history = self.word = self.before = 0
-        self.line = self.last_line = start
-        self.column = self.above = 0
-        self.match = self.match_length = 0
-        self.hashes: list[int] = []
-        self.slots: list[bytearray] = []
-
-
 class Adaptive:
     """n-gram and match models of a block, mixed with M1 in the logistic domain."""
 
-    def __init__(self, text: bytearray, size: int, lanes: int, has_model: bool) -> None:
-        self.text, self.size = text, size
+    def __init__(self, text: bytearray, size: int, has_model: bool) -> None:
+        self.text, self.size, self.position = text, size, 0
+        self.history = self.word = self.before = 0
+        self.line = self.last_line = self.column = self.above = 0
+        self.match = self.match_length = 0
         bits = _ceil_log2(size)
         self.slot_bits, self.match_bits = clamp(bits + 3, 10, 23), clamp(bits, 8, 20)
         self.slots: dict[int, bytearray] = {}
@@ -488,12 +477,9 @@ class Adaptive:
         self.weights_node = [first[:] for _ in range(256)]
         self.weights_byte = [first[:] for _ in range(256)]
         self.weights_sure = [first[:] for _ in range(16 * (CONTEXTS - 1))]
-        self.coded = 0
         self.apm1: dict[int, list[int]] = {}
         self.apm2: dict[int, list[int]] = {}
-        self.lanes = [Lane(*lane_bounds(size, lanes, k)) for k in range(lanes)]
-        for lane in self.lanes:
-            self._set_contexts(lane)
+        self._set_contexts()
 
     def _find_slot(self, key: int) -> bytearray:
         key = key * 0x85EBCA6B % 2**32
@@ -510,33 +496,32 @@ class Adaptive:
         oldest[:] = bytes([check, *[0] * 15])
         return oldest
 
-    def _find_slots(self, lane: Lane, node: int) -> None:
-        lane.slots = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in lane.hashes]
+    def _find_slots(self, node: int) -> None:
+        self.found = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in self.hashes]
 
-    def _set_contexts(self, lane: Lane) -> None:
-        last = lane.history % 256
-        lane.hashes = [
-            *(_hash(lane.history % 256**order, order) for order in range(1, 7)),
-            _hash(lane.word << 8 | last, 7),
-            _hash(lane.word << 32 | lane.before, 9),
-            _hash(lane.history % 256**3 - last, 10),
-            _hash(lane.column << 16 | lane.above << 8 | last, 11),
+    def _set_contexts(self) -> None:
+        last = self.history % 256
+        self.hashes = [
+            *(_hash(self.history % 256**order, order) for order in range(1, 7)),
+            _hash(self.word << 8 | last, 7),
+            _hash(self.word << 32 | self.before, 9),
+            _hash(self.history % 256**3 - last, 10),
+            _hash(self.column << 16 | self.above << 8 | last, 11),
         ]
-        self._find_slots(lane, 1)
+        self._find_slots(1)
 
-    def begin(self, lane: Lane) -> None:
+    def begin(self) -> None:
         """Begin a byte."""
         self.node = 1
-        self.expected = 256 | self.text[lane.match] if lane.match_length else 0
-        self.rate = 14 + 16 * 1024 // (1024 + self.coded // 32)
-        self.coded += 1
+        self.expected = 256 | self.text[self.match] if self.match_length else 0
+        self.rate = 14 + 16 * 1024 // (1024 + self.position // 32)
 
-    def predict(self, lane: Lane, depth: int, logit: int) -> int:
+    def predict(self, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
         self.inner = self.node if depth < 4 else self.node % (1 << (depth - 4)) | 1 << (depth - 4)
-        last = lane.history % 256
+        last = self.history % 256
         x = []
-        for maps, slot in zip(self.maps, lane.slots, strict=True):
+        for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
             x.append(stretch(maps[state].p16()) if state else 0)
         known = sum(v != 0 for v in x[2:])
@@ -545,9 +530,9 @@ class Adaptive:
         bucket = 0
         x.append(0)
         if self.expected:
-            confidence = stretch(self.match_map[lane.match_length].p16())
+            confidence = stretch(self.match_map[self.match_length].p16())
             x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
-            bucket = 1 if lane.match_length < 12 else 2 if lane.match_length < MATCH_MAX else 3
+            bucket = 1 if self.match_length < 12 else 2 if self.match_length < MATCH_MAX else 3
         self.m1_place = self.m1_map[last][(m1 + 2048) >> 6]
         x += [256, stretch(self.m1_place.p16())]
         self.x = x
@@ -562,7 +547,7 @@ class Adaptive:
             for weights in self.sets
         ]
         mixed = (sum(self.dots) + 2) >> 2
-        h2 = (lane.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32 >> 16
+        h2 = (self.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32 >> 16
         step, part = divmod((mixed + 2048) * 32, 4096)
         self.near = step + (part >> 11)
         self.rows = []
@@ -575,7 +560,7 @@ class Adaptive:
             self.rows.append(row)
         return clamp(total >> 2, 1, 65535)
 
-    def update(self, lane: Lane, depth: int, bit: int) -> None:
+    def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
         for weights, out in zip(self.sets, self.dots, strict=True):
             error = ((bit << 16) - bit - squash(out)) * self.rate >> 4
@@ -583,7 +568,7 @@ class Adaptive:
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
         for row in self.rows:
             row[self.near] += ((bit << 16) - bit - row[self.near]) >> 6
-        for maps, slot in zip(self.maps, lane.slots, strict=True):
+        for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
             if state:
                 maps[state].update(bit)
@@ -592,52 +577,48 @@ class Adaptive:
         self.m1_place.update(bit)
         if self.expected:
             hit = (self.expected >> (7 - depth) & 1) == bit
-            self.match_map[lane.match_length].update(int(hit))
+            self.match_map[self.match_length].update(int(hit))
             if not hit:
-                self.expected = lane.match_length = 0
+                self.expected = self.match_length = 0
         self.node = self.node << 1 | bit
         if depth == 3:
-            self._find_slots(lane, self.node)
+            self._find_slots(self.node)
 
-    def end(self, lane: Lane) -> None:
-        """End a byte; text[lane.position] holds it."""
+    def end(self) -> None:
+        """End a byte; text[self.position] holds it."""
         byte = self.node & 255
-        lane.history = (lane.history << 8 | byte) % 2**64
+        self.history = (self.history << 8 | byte) % 2**64
         letter = byte | 32 if 65 <= byte <= 90 else byte
         if 97 <= letter <= 122 or byte >= 128:
-            lane.word = (lane.word + letter + 1) * 0x2F0B4C47 % 2**32
-        elif lane.word:
-            lane.before, lane.word = lane.word, 0
-        lane.position += 1
-        if lane.position >= lane.end:
+            self.word = (self.word + letter + 1) * 0x2F0B4C47 % 2**32
+        elif self.word:
+            self.before, self.word = self.word, 0
+        self.position += 1
+        if self.position == self.size:
             return
         if byte == 10:
-            lane.last_line, lane.line = lane.line, lane.position
-        column = lane.position - lane.line
-        above = lane.last_line + column
-        lane.above = self.text[above] if above < lane.line else 0
-        lane.column = min(255, column)
-        if lane.match_length:
-            lane.match += 1
-            lane.match_length = (
-                0 if lane.match == self.size else min(MATCH_MAX, lane.match_length + 1)
-            )
-        if lane.position - lane.start >= MATCH_MIN:
-            key = _hash(lane.history % 256**6, 8) >> (32 - self.match_bits)
+            self.last_line, self.line = self.line, self.position
+        column = self.position - self.line
+        above = self.last_line + column
+        self.above = self.text[above] if above < self.line else 0
+        self.column = min(255, column)
+        if self.match_length:
+            self.match += 1
+            self.match_length = min(MATCH_MAX, self.match_length + 1)
+        if self.position >= MATCH_MIN:
+            key = _hash(self.history % 256**6, 8) >> (32 - self.match_bits)
             there = self.matches.get(key, 0)
-            if not lane.match_length and there:
-                first = max(other.start for other in self.lanes if other.start <= there)
-                limit = min(MATCH_MAX, there - first, lane.position - lane.start)
+            if not self.match_length and there:
                 length = 0
                 while (
-                    length < limit
-                    and self.text[there - 1 - length] == self.text[lane.position - 1 - length]
+                    length < min(MATCH_MAX, there)
+                    and self.text[there - 1 - length] == self.text[self.position - 1 - length]
                 ):
                     length += 1
-                lane.match = there
-                lane.match_length = length if length >= MATCH_MIN else 0
-            self.matches[key] = lane.position
-        self._set_contexts(lane)
+                self.match = there
+                self.match_length = length if length >= MATCH_MIN else 0
+            self.matches[key] = self.position
+        self._set_contexts()
 
 
 # ---- Blocks of ac and eqinfo ------------------------------------------------------------------
@@ -666,7 +647,7 @@ def ac_block(
     out = bytearray(text) if text else bytearray(size)
     lanes = block_lanes(size, adapt)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
-    adaptive = Adaptive(out, size, lanes, make_m1 is not None) if adapt else None
+    adaptive = Adaptive(out, size, make_m1 is not None) if adapt else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
     histories = [0] * lanes
     for t in range(max(end - start for start, end in bounds)):
@@ -676,22 +657,19 @@ def ac_block(
             if m1s:
                 m1s[k].step(histories[k])
             if adaptive:
-                adaptive.begin(adaptive.lanes[k])
+                adaptive.begin()
             node = 1
             for depth in range(8):
                 logit = m1s[k].logit(node) if m1s else 0
-                if adaptive:
-                    p1 = adaptive.predict(adaptive.lanes[k], depth, logit)
-                else:
-                    p1 = squash(logit)
+                p1 = adaptive.predict(depth, logit) if adaptive else squash(logit)
                 bit = coder.bit(p1, out[start + t] >> (7 - depth) & 1)
                 if adaptive:
-                    adaptive.update(adaptive.lanes[k], depth, bit)
+                    adaptive.update(depth, bit)
                 node = node << 1 | bit
             out[start + t] = node & 255
             histories[k] = (histories[k] << 8 | node & 255) % 2**64
             if adaptive:
-                adaptive.end(adaptive.lanes[k])
+                adaptive.end()
     return bytes(out)
 
 

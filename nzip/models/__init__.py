@@ -67,6 +67,12 @@ def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
+def shape_lists(meta: dict[str, str]) -> list[list[int]]:
+    """orders, table_bits, slot_orders and slot_bits of a model file; the last two may be empty."""
+    names = ("orders", "table_bits", "slot_orders", "slot_bits")
+    return [[int(x) for x in meta.get(name, "").split(",") if x] for name in names]
+
+
 def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) -> Predictor:
     """Check every shape and build the kernel's model; the kernel checks the numbers."""
     view = memoryview(data)
@@ -84,11 +90,7 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
         return view[start + first : start + last]
 
     try:
-        meta = header["__metadata__"]
-        orders, bits, slot_orders, slot_bits = (
-            [int(x) for x in meta.get(name, "").split(",") if x]
-            for name in ("orders", "table_bits", "slot_orders", "slot_bits")
-        )
+        orders, bits, slot_orders, slot_bits = shape_lists(header["__metadata__"])
         hidden = len(header["gates_mult"]["shape"]) and header["gates_mult"]["shape"][0] // 4
         embed = header["table"]["shape"][1]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

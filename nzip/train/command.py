@@ -92,7 +92,8 @@ def run(
     if device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
     corpus = Corpus(paths, parse_mix(mix))
-    console = Console(stderr=True, quiet=int(os.environ.get("RANK", "0")) > 0)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    console = Console(stderr=True, quiet=not first)
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
@@ -107,8 +108,8 @@ def run(
             slot_rate=150,
             warmup=20,
             seed=seed,
+            patience=patience,
         )
-        options.patience = patience
         initial = load(models.load(start).path)
         before = {name: evaluate(initial, text) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
@@ -146,7 +147,7 @@ def run(
             report,
             device,
         )
-    if int(os.environ.get("RANK", "0")):
+    if not first:
         return
     model.to("cpu")
     save(model, output, output.stem)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import FORMAT
+from ..models import FORMAT, shape_lists
 from .model import ACT_SCALE, EMBED_SCALE, M1, SLOT_SCALE, Config, quantise_rows
 
 SCALE_SHIFT = 12  # a row's accumulator times its mult, shifted by this, is a Q8 number
@@ -53,10 +53,8 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
         kind = np.dtype("i1" if entry["dtype"] == "I8" else "<i4")
         array = np.frombuffer(data[first:last], kind).astype(kind.newbyteorder("="))
         tensors[name] = torch.from_numpy(array.reshape(entry["shape"]))
-    fields = ("orders", "table_bits", "slot_orders", "slot_bits")
-    lists = {name: [int(x) for x in meta.get(name, "").split(",") if x] for name in fields}
     hidden, embed = len(tensors["gates"]) // 4, tensors["table"].shape[1]
-    return Config(hidden, embed, **lists), tensors
+    return Config(hidden, embed, *shape_lists(meta)), tensors
 
 
 def load(path: Path) -> M1:
