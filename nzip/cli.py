@@ -493,7 +493,12 @@ def bench(
 def train(
     paths: Annotated[list[Path], typer.Argument(help="Text files, *.zst shards, folders.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
-    size: Annotated[str, typer.Option(help="small, base or large, for a new model.")] = "base",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="small, base (the default) or large; with --from: what the model grows to."
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Go on from this model (a name or a file): fine-tuning."),

@@ -4,7 +4,7 @@ Slow on purpose: nothing here is clever, and every number is a Python int, so th
 written is what must come out. The product never imports this module; the tests do, and anybody
 who writes a decoder may. docs/format.md says how the pieces make a file.
 
-The tables (sigmoid, tanh, squash, stretch, bit histories) are computed here with decimal
+The tables (sigmoid, rsqrt, squash, stretch, bit histories) are computed here with decimal
 arithmetic of 40 digits, correctly rounded on every machine; ``tools/make_tables.py`` writes them
 into the kernel's ``tables.h``.
 """
@@ -46,13 +46,10 @@ def sigmoid_table() -> list[int]:
 
 
 @functools.cache
-def tanh_table() -> list[int]:
-    """Q15 tanh of the Q8 arguments -2048..2047."""
+def rsqrt_table() -> list[int]:
+    """21 * 2^14 / sqrt(i + 1/2) for i of 256..1023."""
     with localcontext(prec=40):
-        return [
-            clamp(_round(32768 * (2 * _logistic(2 * x) - 1)), -32767, 32767)
-            for x in range(-2048, 2048)
-        ]
+        return [_round(21 * 2**14 / (Decimal(2 * i + 1) / 2).sqrt()) for i in range(256, 1024)]
 
 
 @functools.cache
@@ -332,68 +329,103 @@ def decode_windows(codes: Sequence[int], width: int, tree: Tree) -> bytes:
 HASH = 0x9E3779B97F4A7C15
 
 
+WORD, WORDS = 9, 10  # contexts beside the last 1 to 8 bytes
+
+
 class M1:
     """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them;
-    ``tables`` and ``slots`` are (order, bits) pairs."""
+    ``tables`` are (context, bits) pairs."""
 
-    def __init__(
-        self,
-        tables: Sequence[tuple[int, int]],
-        slots: Sequence[tuple[int, int]],
-        tensors: dict[str, list[Any]],
-    ):
-        self.tables, self.slots, self.t = tables, slots, tensors
-        self.hidden = len(tensors["gates"]) // 4
-        self.embed = len(tensors["table"][0])
+    def __init__(self, tables: Sequence[tuple[int, int]], tensors: dict[str, list[Any]]):
+        self.tables, self.t = tables, tensors
+        self.hidden, self.embed = len(tensors["enter"]), len(tensors["enter"][0])
         self.reset()
 
     def reset(self) -> None:
-        """A fresh state."""
-        self.act, self.cell = [0] * (self.hidden + self.embed), [0] * self.hidden
+        """A fresh state, before any text."""
+        self.h = [[0] * self.hidden for _ in self.t["gates"]]
+        self.history = self.word = self.before = 0
 
-    def _row(self, name: str, row: int) -> int:
-        """A row of a matrix times the activations, scaled to Q8."""
-        total = sum(w * a for w, a in zip(self.t[name][row], self.act, strict=True))
-        return rshift_round(total * self.t[f"{name}_mult"][row] + self.t[f"{name}_bias"][row], 12)
+    def push(self, byte: int) -> None:
+        """Take in a byte of the text."""
+        lower = byte | 32
+        letter = lower if 97 <= lower <= 122 else byte if byte >= 128 else 0
+        self.history = (self.history << 8 | byte) % 2**64
+        if not letter and self.word:
+            self.before = self.word
+        self.word = (self.word + letter) * HASH % 2**64 if letter else 0
 
-    def step(self, history: int) -> None:
-        """Take in the previous bytes: ``history`` has the latest in its low 8 bits."""
-        self.keys = [(history % 256**order + order) * HASH % 2**64 for order, _ in self.slots]
-        total, offset = [0] * self.embed, 0
-        for order, bits in self.tables:
-            value = history % 256**order
-            hashed = (value + order) * HASH % 2**64 >> (64 - bits)
-            row = self.t["table"][offset + (value if bits >= 8 * order else hashed)]
-            total = [a + b for a, b in zip(total, row, strict=True)]
+    def rows(self) -> Iterator[tuple[int, int | None]]:
+        """The row that each context looks up, and the check byte that makes it its own (None: it
+        always is)."""
+        offset = 0
+        for context, bits in self.tables:
+            value = self.history % 256**context
+            if bits >= 8 * context:
+                yield offset + value, None
+            else:
+                if context > 8:
+                    word = self.word or self.history % 256
+                    key = (word + 3 * self.before * (context == WORDS)) * HASH % 2**64
+                    key = (key ^ key >> 32) * HASH % 2**64
+                else:
+                    key = (value + context) * HASH % 2**64
+                yield offset + (key >> (64 - bits)), (key >> (56 - bits)) % 256
             offset += 1 << bits
-        self.act[self.hidden :] = [clamp(rshift_round(x, 1), -63, 63) for x in total]
-        q8 = [clamp(self._row("gates", row), -2047, 2047) for row in range(4 * self.hidden)]
-        sigmoid, tanh = sigmoid_table(), tanh_table()
-        for j in range(self.hidden):
-            i, f, o = (sigmoid[q8[g * self.hidden + j] + 2048] for g in range(3))
-            g = tanh[q8[3 * self.hidden + j] + 2048]
-            c = rshift_round(f * self.cell[j], 15) + rshift_round(i * g, 18)
-            self.cell[j] = c = clamp(c, -32767, 32767)
-            squashed = tanh[clamp(rshift_round(c, 4), -2047, 2047) + 2048]
-            self.act[j] = clamp(rshift_round(o * squashed, 24), -63, 63)
 
-    def _slot_sum(self, node: int) -> int:
-        """What the slots add to a node, Q4."""
-        total, offset, depth = 0, 0, node.bit_length() - 1
-        inner = node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4)
-        for (_, bits), key in zip(self.slots, self.keys, strict=True):
-            if depth >= 4:
-                nibble = (node >> (depth - 4)) - 16
-                key = ((key ^ key >> 32) + nibble + 1) * HASH % 2**64
-            slot = self.t["slots"][offset + (key >> (64 - bits))]
-            if slot[0] % 256 == (key >> (56 - bits)) % 256:
-                total += slot[inner]
-            offset += 1 << bits
-        return total
+    def _embedding(self) -> list[int]:
+        """The rows that the contexts own, summed and rounded."""
+        total = [0] * self.embed
+        for row, check in self.rows():
+            if check is None or self.t["check"][row] == check:
+                total = [a + b for a, b in zip(total, self.t["table"][row], strict=True)]
+        return [clamp(rshift_round(x, 1), -63, 63) for x in total]
+
+    @staticmethod
+    def _normalise(x: list[int]) -> list[int]:
+        """x over its root mean square, in steps of 1/21."""
+        mean, shift = max(1, sum(v * v for v in x) // len(x)), 24
+        while mean < 2**28:
+            mean, shift = mean << 2, shift - 1
+        factor = rsqrt_table()[(mean >> 20) - 256]
+        return [clamp(rshift_round(v * factor, shift), -63, 63) for v in x]
+
+    @staticmethod
+    def _product(
+        weights: Any, mult: list[int], bias: list[int] | None, act: list[int], limit: int
+    ) -> list[int]:
+        """A matrix times activations, scaled to Q8, within +-limit."""
+        result = []
+        for row, row_weights in enumerate(weights):
+            total = sum(w * a for w, a in zip(row_weights, act, strict=True))
+            z = rshift_round(total * mult[row] + (bias[row] if bias else 0), 12)
+            result.append(clamp(z, -limit, limit))
+        return result
+
+    def step(self) -> None:
+        """Predict the byte behind the text."""
+        t, n, sigmoid = self.t, self.hidden, sigmoid_table()
+        embedded = self._embedding()
+        x = self._product(t["enter"], t["enter_mult"], t["enter_bias"], embedded, 32767)
+        for k, h in enumerate(self.h):
+            act = self._normalise(x)
+            z = self._product(t["gates"][k], t["gates_mult"][k], t["gates_bias"][k], act, 2047)
+            for j in range(n):
+                keep, show = sigmoid[z[j] + 2048], sigmoid[z[n + j] + 2048]
+                value = clamp(z[2 * n + j], -511, 511) * 32
+                h[j] = value + rshift_round(keep * (h[j] - value), 15)
+                act[j] = rshift_round(rshift_round(h[j] * show, 15) * 84, 15)
+            y = self._product(t["leave"][k], t["leave_mult"][k], None, act, 32767)
+            x = [clamp(a + b, -32767, 32767) for a, b in zip(x, y, strict=True)]
+        self.act = self._normalise(x) + embedded
 
     def logit(self, node: int) -> int:
         """Q8 log odds that the bit at a node of the byte tree is one."""
-        return clamp(self._row("out", node) + 16 * self._slot_sum(node), -3071, 3071)
+        rows = slice(node, node + 1)
+        t = self.t
+        return self._product(
+            t["out"][rows], t["out_mult"][rows], t["out_bias"][rows], self.act, 3071
+        )[0]
 
 
 def squash(logit: int) -> int:
@@ -411,11 +443,10 @@ def m1_tree(m1: M1) -> Tree:
 
     def tree(window: bytes) -> Callable[[int], int]:
         m1.reset()
-        history = 0
-        m1.step(0)
+        m1.step()
         for byte in window:
-            history = (history << 8 | byte) % 2**64
-            m1.step(history)
+            m1.push(byte)
+            m1.step()
         return lambda node: squash(m1.logit(node))
 
     return tree
@@ -649,13 +680,12 @@ def ac_block(
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
     adaptive = Adaptive(out, size, make_m1 is not None) if adapt else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
-    histories = [0] * lanes
     for t in range(max(end - start for start, end in bounds)):
         for k, (start, end) in enumerate(bounds):
             if start + t >= end:
                 continue
             if m1s:
-                m1s[k].step(histories[k])
+                m1s[k].step()
             if adaptive:
                 adaptive.begin()
             node = 1
@@ -667,7 +697,8 @@ def ac_block(
                     adaptive.update(depth, bit)
                 node = node << 1 | bit
             out[start + t] = node & 255
-            histories[k] = (histories[k] << 8 | node & 255) % 2**64
+            if m1s:
+                m1s[k].push(node & 255)
             if adaptive:
                 adaptive.end()
     return bytes(out)

@@ -20,11 +20,10 @@ def test_m1_logits_equal_reference(extreme):
     text = (ENGLISH + SCRIPTS)[:80] + bytes(range(0, 256, 7))
     logits = np.frombuffer(_predict.logits(model.predictor, text), np.int16).reshape(-1, 256)
     m1 = model.reference()
-    history = 0
     for i, byte in enumerate(text):
-        m1.step(history)
+        m1.step()
         assert [m1.logit(node) for node in range(1, 256)] == logits[i, 1:].tolist()
-        history = (history << 8 | byte) % 2**64
+        m1.push(byte)
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 8])

@@ -18,7 +18,7 @@ from typing import Any
 from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
-FORMAT = "nzip-m1-1"
+FORMAT = "nzip-m1-2"
 DEFAULT = "base-1"
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
@@ -45,9 +45,13 @@ class Model:
         if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
             raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
         self.predictor = _predictor(header, self._data, start, path)
-        self.hidden: int = header["gates"]["shape"][0] // 4
-        # A byte's: the gates' rows, and eight rows of the output layer.
-        self.multiply_adds: int = (4 * self.hidden + 8) * header["gates"]["shape"][1]
+        hidden, embed = header["enter"]["shape"]
+        self.hidden: int = hidden
+        self.blocks: int = header["gates"]["shape"][0]
+        # A byte's: all matrices, but of the output layer eight rows.
+        self.multiply_adds: int = (
+            hidden * embed + self.blocks * 4 * hidden**2 + 8 * (hidden + embed)
+        )
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
@@ -68,9 +72,8 @@ def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
 
 
 def shape_lists(meta: dict[str, str]) -> list[list[int]]:
-    """orders, table_bits, slot_orders and slot_bits of a model file; the last two may be empty."""
-    names = ("orders", "table_bits", "slot_orders", "slot_bits")
-    return [[int(x) for x in meta.get(name, "").split(",") if x] for name in names]
+    """contexts and table_bits of a model file."""
+    return [[int(x) for x in meta[name].split(",")] for name in ("contexts", "table_bits")]
 
 
 def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) -> Predictor:
@@ -84,49 +87,48 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
             fits = entry["dtype"] == kind and entry["shape"] == list(shape)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path}: no valid tensor {name}") from error
-        size = math.prod(shape) * {"I8": 1, "I32": 4}[kind]
+        size = math.prod(shape) * (4 if kind == "I32" else 1)
         if not fits or not 0 <= first <= last <= len(data) - start or last - first != size:
             raise ModelFileError(f"{path}: tensor {name} is not {kind} {list(shape)}")
         return view[start + first : start + last]
 
     try:
-        orders, bits, slot_orders, slot_bits = shape_lists(header["__metadata__"])
-        hidden = len(header["gates_mult"]["shape"]) and header["gates_mult"]["shape"][0] // 4
-        embed = header["table"]["shape"][1]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        contexts, bits = shape_lists(header["__metadata__"])
+        hidden, embed = header["enter"]["shape"]
+        blocks = header["gates"]["shape"][0]
+        numbers = all(isinstance(n, int) for n in (hidden, embed, blocks))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(f"{path}: no valid model shape") from error
     if not (
-        0 < len(orders) == len(bits) <= 8
-        and len(slot_orders) == len(slot_bits) <= 8
-        and all(1 <= order <= 8 for order in orders + slot_orders)
-        and all(8 <= b <= 24 for b in bits + slot_bits)
-        and isinstance(hidden, int)
-        and isinstance(embed, int)
+        numbers
+        and 0 < len(contexts) == len(bits) <= 12
+        and all(1 <= context <= 10 for context in contexts)
+        and all(8 <= b <= 24 for b in bits)
         and 16 <= hidden <= 4096
         and hidden % 16 == 0
         and 16 <= embed <= 256
         and embed % 16 == 0
+        and 1 <= blocks <= 8
     ):
         raise ModelFileError(f"{path}: a shape outside the format's limits")
-    width = hidden + embed
     rows = sum(1 << b for b in bits)
+    tensors = {
+        "table": tensor("table", "I8", rows, embed),
+        "check": tensor("check", "U8", rows),
+        "enter": tensor("enter", "I8", hidden, embed),
+        "enter_mult": tensor("enter_mult", "I32", hidden),
+        "enter_bias": tensor("enter_bias", "I32", hidden),
+        "gates": tensor("gates", "I8", blocks, 3 * hidden, hidden),
+        "gates_mult": tensor("gates_mult", "I32", blocks, 3 * hidden),
+        "gates_bias": tensor("gates_bias", "I32", blocks, 3 * hidden),
+        "leave": tensor("leave", "I8", blocks, hidden, hidden),
+        "leave_mult": tensor("leave_mult", "I32", blocks, hidden),
+        "out": tensor("out", "I8", 256, hidden + embed),
+        "out_mult": tensor("out_mult", "I32", 256),
+        "out_bias": tensor("out_bias", "I32", 256),
+    }
     try:
-        return Predictor(
-            hidden,
-            embed,
-            orders,
-            bits,
-            tensor("table", "I8", rows, embed),
-            slot_orders,
-            slot_bits,
-            tensor("slots", "I8", sum(1 << b for b in slot_bits), 16) if slot_bits else b"",
-            tensor("gates", "I8", 4 * hidden, width),
-            tensor("gates_mult", "I32", 4 * hidden),
-            tensor("gates_bias", "I32", 4 * hidden),
-            tensor("out", "I8", 256, width),
-            tensor("out_mult", "I32", 256),
-            tensor("out_bias", "I32", 256),
-        )
+        return Predictor(hidden, blocks, embed, contexts, bits, tensors)
     except OverflowError as error:
         raise ModelFileError(f"{path}: {error}") from error
 

@@ -48,7 +48,7 @@ def run(
     paths: list[Path],
     output: Path,
     *,
-    size: str,
+    size: str | None,
     start: str | None,
     total: int | None,
     lanes: int | None,
@@ -62,7 +62,8 @@ def run(
 ) -> None:
     """Train M1 and write it to ``output``; progress on stderr.
 
-    start: the name or file of a model to go on from; without it one of SIZES is trained anew.
+    start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
+    it one of SIZES is trained anew.
     """
     try:
         import torch
@@ -75,14 +76,14 @@ def run(
     from .. import models
     from .data import Corpus
     from .export import load, save
-    from .loop import Options, evaluate, train
+    from .loop import Options, deepen, evaluate, train
     from .model import SIZES
 
     if output.suffix != SUFFIX:
         output = output.with_name(output.name + SUFFIX)
     if not output.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.parent))
-    if size not in SIZES:
+    if size not in (None, *SIZES):
         raise ValueError(f"--size must be one of {', '.join(SIZES)}")
     keep_freed_memory()
     if threads:
@@ -97,15 +98,14 @@ def run(
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
-        initial: Config | M1 = SIZES[size]
+        initial: Config | M1 = SIZES[size or "base"]
     else:
         # A pass over the text, in smaller steps; the tables move as before.
         options = Options(
             total=sum(corpus.sizes.values()),
             lanes=64,
             rate=1e-3,
-            table_rate=60,
-            slot_rate=150,
+            table_rate=180,
             warmup=20,
             seed=seed,
             patience=patience,
@@ -113,6 +113,8 @@ def run(
         initial = load(models.load(start).path)
         before = {name: evaluate(initial, text) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
+        if size:
+            initial = deepen(initial, SIZES[size])
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
