@@ -459,7 +459,7 @@ MATCH_MIN, MATCH_MAX = 6, 32
 
 
 def _hash(value: int, salt: int) -> int:
-    return (value + salt) * HASH % 2**64 >> 32
+    return (value + (salt << 56)) * HASH % 2**64 >> 32
 
 
 def _ceil_log2(n: int) -> int:
@@ -490,6 +490,9 @@ class Adaptive:
         self.history = self.word = self.before = 0
         self.line = self.last_line = self.column = self.above = 0
         self.match = self.match_length = 0
+        self.seen = [[0, 0, 0] for _ in range(256)]
+        self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
+        self.controls = 0
         bits = _ceil_log2(size)
         self.slot_bits, self.match_bits = clamp(bits + 3, 10, 23), clamp(bits, 8, 20)
         self.slots: dict[int, bytearray] = {}
@@ -530,16 +533,58 @@ class Adaptive:
     def _find_slots(self, node: int) -> None:
         self.found = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in self.hashes]
 
+    def _byte_back(self, back: int) -> int:
+        """The byte that stood ``back`` bytes before the next one, 0 before the block."""
+        return self.text[self.position - back] if back <= self.position else 0
+
     def _set_contexts(self) -> None:
-        last = self.history % 256
+        history, last, r = self.history, self.history % 256, self.record
+        if self.controls < 3000:  # text: words and columns
+            more = [
+                _hash(self.word << 8 | last, 7),
+                _hash(self.word << 32 | self.before, 9),
+                _hash(self.column << 16 | self.above << 8 | last, 11),
+            ]
+        elif r:  # records
+            more = [
+                _hash(self._byte_back(r) << 16 | self._byte_back(r + 1) << 8 | last, 12),
+                _hash(self.position % r << 8 | last, 13),
+                _hash(self._byte_back(r) << 8 | self._byte_back(2 * r), 14),
+            ]
+        else:
+            more = [
+                _hash(history & 0xFF00FF00, 15),
+                _hash(history & 0xFFFF0000, 16),
+                _hash(history & 0xFF00FF, 17),
+            ]
         self.hashes = [
-            *(_hash(self.history % 256**order, order) for order in range(1, 7)),
-            _hash(self.word << 8 | last, 7),
-            _hash(self.word << 32 | self.before, 9),
-            _hash(self.history % 256**3 - last, 10),
-            _hash(self.column << 16 | self.above << 8 | last, 11),
+            *(_hash(history % 256**order, order) for order in range(1, 7)),
+            *more[:2],
+            _hash(history % 256**3 - last, 10),
+            more[2],
         ]
         self._find_slots(1)
+
+    def _find_record(self, byte: int) -> None:
+        """A byte that stood at the same distance three times hints at records of that length."""
+        seen, p = self.seen[byte], self.position
+        d = p - seen[0]
+        far = [self._byte_back(k * d + 1) for k in (5, 6)]
+        if (
+            seen[2]
+            and d > 1
+            and seen[0] - seen[1] == seen[1] - seen[2] == d
+            and (d > 15 or far == [byte, byte])
+        ):
+            if d in self.candidate:
+                k = self.candidate.index(d)
+            else:
+                k = int(self.hits[0] > self.hits[1])
+                self.candidate[k], self.hits[k] = d, 0
+            self.hits[k] += 1
+            if self.hits[k] == 16:
+                self.record, self.hits = d, [0, 0]
+        self.seen[byte] = [p, *seen[:2]]
 
     def begin(self) -> None:
         """Begin a byte."""
@@ -629,6 +674,9 @@ class Adaptive:
             return
         if byte == 10:
             self.last_line, self.line = self.line, self.position
+        control = byte < 9 or 13 < byte < 32
+        self.controls += (65535 * control - self.controls) >> 8
+        self._find_record(byte)
         column = self.position - self.line
         above = self.last_line + column
         self.above = self.text[above] if above < self.line else 0

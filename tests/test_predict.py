@@ -42,6 +42,8 @@ AC_TEXTS = {
     "scripts": SCRIPTS[:120],
     "random": TEXTS["random"][:150],
     "one byte": b"q",
+    "records": b"".join(bytes([7, i % 5, 200, i * 7 % 256, 1, 0, 3]) for i in range(60)),
+    "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
 
 

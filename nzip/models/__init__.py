@@ -19,11 +19,11 @@ from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-2"
-DEFAULT = "base-1"
+DEFAULT = "base-2"
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {
-    "base-1": "69eda19748c977c63bd2a5e4a2f72e30451318b7ade9d1c689e37c1966f06a21",
+    "base-2": "f2791b9bfa9c3ad58a53772d1034b212c0583bf402f61fd084f65d6fedd3f964",
 }
 MAX_HEADER = 1 << 16
 SHIPPED = Path(__file__).parent
