@@ -503,6 +503,12 @@ def train(
         str | None,
         typer.Option("--from", help="Go on from this model (a name or a file): fine-tuning."),
     ] = None,
+    tables: Annotated[
+        str | None,
+        typer.Option(
+            help="Use the embeddings of this model as they are; the new file refers to them."
+        ),
+    ] = None,
     total: Annotated[
         str | None,
         typer.Option(
@@ -545,6 +551,7 @@ def train(
         output,
         size=size,
         start=start,
+        tables=tables,
         total=None if total is None else _parse_size(total),
         lanes=lanes,
         rate=rate,

@@ -126,13 +126,37 @@ def test_the_state_carries_words_and_bytes_over_segments():
 
 def test_a_deeper_model_computes_the_same():
     model, text = tiny(), bytes_tensor(ENGLISH[:200])
-    deeper = loop.deepen(model, Config(**{**TINY.to_dict(), "blocks": 4}))
+    deeper = loop.deepen(model, 4)
     with torch.no_grad():
         logits = [m.logits(m(text, m.initial_state(1))[0]) for m in (model, deeper)]
     assert torch.equal(logits[0], logits[1])
-    for config in (TINY, Config(**{**TINY.to_dict(), "hidden": 64, "blocks": 5})):
-        with pytest.raises(ValueError, match="only grow"):
-            loop.deepen(deeper, config)
+    with pytest.raises(ValueError, match="only grow"):
+        loop.deepen(deeper, 2)
+
+
+def test_a_model_can_share_the_tables_of_another(shards, tmp_path):
+    """It is trained without changing them, its file is small and finds them by their hash."""
+    export.save(tiny(), tmp_path / "first.safetensors", "first")
+    size = Config(hidden=16, blocks=1)
+    model = export.with_tables(size, tmp_path / "first.safetensors")
+    before = model.table.weight.clone()
+    model = loop.train(data.Corpus([shards]), tmp_path / "x.ckpt", model, OPTIONS)
+    assert torch.equal(model.table.weight, before)
+    path = tmp_path / "second.safetensors"
+    export.save(model, path, "second")
+    assert path.stat().st_size < 20_000 < (tmp_path / "first.safetensors").stat().st_size
+    text = bytes_tensor(ENGLISH[:200])
+    assert np.array_equal(
+        IntegerM1(path).logits(text)[:, 0, 1:], kernel_logits(path, ENGLISH[:200])[:, 1:]
+    )
+    export.save(export.load(path), tmp_path / "whole.safetensors", "whole")
+    whole = kernel_logits(tmp_path / "whole.safetensors", ENGLISH[:200])
+    assert np.abs(whole - kernel_logits(path, ENGLISH[:200])).mean() < 3  # weights rounded again
+    models._loaded.clear()
+    (tmp_path / "first.safetensors").unlink()
+    (tmp_path / "whole.safetensors").unlink()
+    with pytest.raises(nzip.ModelNotFoundError, match="needs the tables"):
+        models.load(str(path))
 
 
 def test_training_learns_resumes_and_exports(shards, tmp_path):

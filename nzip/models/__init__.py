@@ -44,7 +44,12 @@ class Model:
         self.name: str = header["__metadata__"].get("name", path.stem)
         if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
             raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
-        self.predictor = _predictor(header, self._data, start, path)
+        tensors = _tensors(header, self._data, start, path)
+        self.tables_of: Model | None = None
+        if "table" not in tensors:
+            self.tables_of = _holder(header["__metadata__"]["tables"], path)
+            tensors |= self.tables_of._tables(header, path)
+        self.predictor = _predictor(header, tensors, path)
         hidden, embed = header["enter"]["shape"]
         self.hidden: int = hidden
         self.blocks: int = header["gates"]["shape"][0]
@@ -55,6 +60,19 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
+
+    def _tables(self, wanted: dict[str, Any], path: Path) -> dict[str, memoryview]:
+        """The embeddings, for the model of another file with the header ``wanted``."""
+        header, start = _header(self._data, self.path)
+        tensors = _tensors(header, self._data, start, self.path)
+        same = shape_lists(header["__metadata__"]) == shape_lists(wanted["__metadata__"])
+        if (
+            "table" not in tensors
+            or not same
+            or header["table"]["shape"][1] != wanted["enter"]["shape"][1]
+        ):
+            raise ModelFileError(f"{path}: the tables that it refers to have another shape")
+        return {name: tensors[name] for name in ("table", "check")}
 
 
 def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
@@ -76,8 +94,10 @@ def shape_lists(meta: dict[str, str]) -> list[list[int]]:
     return [[int(x) for x in meta[name].split(",")] for name in ("contexts", "table_bits")]
 
 
-def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) -> Predictor:
-    """Check every shape and build the kernel's model; the kernel checks the numbers."""
+def _tensors(
+    header: dict[str, Any], data: mmap.mmap, start: int, path: Path
+) -> dict[str, memoryview]:
+    """The tensors of a file, all shapes checked; without the tables if it refers to another's."""
     view = memoryview(data)
 
     def tensor(name: str, kind: str, *shape: int) -> memoryview:
@@ -93,14 +113,18 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
         return view[start + first : start + last]
 
     try:
-        contexts, bits = shape_lists(header["__metadata__"])
+        meta = header["__metadata__"]
+        contexts, bits = shape_lists(meta)
         hidden, embed = header["enter"]["shape"]
         blocks = header["gates"]["shape"][0]
         numbers = all(isinstance(n, int) for n in (hidden, embed, blocks))
+        refers = "tables" in meta
+        valid = not refers or len(bytes.fromhex(meta["tables"])) == 32
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(f"{path}: no valid model shape") from error
     if not (
         numbers
+        and valid
         and 0 < len(contexts) == len(bits) <= 12
         and all(1 <= context <= 10 for context in contexts)
         and all(8 <= b <= 24 for b in bits)
@@ -112,25 +136,46 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
     ):
         raise ModelFileError(f"{path}: a shape outside the format's limits")
     rows = sum(1 << b for b in bits)
-    tensors = {
-        "table": tensor("table", "I8", rows, embed),
-        "check": tensor("check", "U8", rows),
-        "enter": tensor("enter", "I8", hidden, embed),
-        "enter_mult": tensor("enter_mult", "I32", hidden),
-        "enter_bias": tensor("enter_bias", "I32", hidden),
-        "gates": tensor("gates", "I8", blocks, 3 * hidden, hidden),
-        "gates_mult": tensor("gates_mult", "I32", blocks, 3 * hidden),
-        "gates_bias": tensor("gates_bias", "I32", blocks, 3 * hidden),
-        "leave": tensor("leave", "I8", blocks, hidden, hidden),
-        "leave_mult": tensor("leave_mult", "I32", blocks, hidden),
-        "out": tensor("out", "I8", 256, hidden + embed),
-        "out_mult": tensor("out_mult", "I32", 256),
-        "out_bias": tensor("out_bias", "I32", 256),
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "enter": ("I8", (hidden, embed)),
+        "enter_mult": ("I32", (hidden,)),
+        "enter_bias": ("I32", (hidden,)),
+        "gates": ("I8", (blocks, 3 * hidden, hidden)),
+        "gates_mult": ("I32", (blocks, 3 * hidden)),
+        "gates_bias": ("I32", (blocks, 3 * hidden)),
+        "leave": ("I8", (blocks, hidden, hidden)),
+        "leave_mult": ("I32", (blocks, hidden)),
+        "out": ("I8", (256, hidden + embed)),
+        "out_mult": ("I32", (256,)),
+        "out_bias": ("I32", (256,)),
     }
+    if not refers:
+        shapes |= {"table": ("I8", (rows, embed)), "check": ("U8", (rows,))}
+    return {name: tensor(name, kind, *shape) for name, (kind, shape) in shapes.items()}
+
+
+def _predictor(header: dict[str, Any], tensors: dict[str, memoryview], path: Path) -> Predictor:
+    """The kernel's model; the kernel checks the numbers."""
+    contexts, bits = shape_lists(header["__metadata__"])
+    hidden, embed = header["enter"]["shape"]
+    blocks = header["gates"]["shape"][0]
     try:
         return Predictor(hidden, blocks, embed, contexts, bits, tensors)
     except OverflowError as error:
         raise ModelFileError(f"{path}: {error}") from error
+
+
+def _holder(digest: str, path: Path) -> Model:
+    """The model with that SHA-256, whose tables the file at ``path`` refers to."""
+    for candidate in [*find(), *sorted(path.parent.glob("*" + SUFFIX))]:
+        if candidate != path and RELEASED.get(candidate.stem, digest) == digest:
+            try:
+                model = _load_file(candidate)
+            except ModelFileError:
+                continue
+            if model.digest.hex() == digest:
+                return model
+    raise ModelNotFoundError(f"{path} needs the tables of the model {digest[:8]}, not installed")
 
 
 def search_path() -> list[Path]:
@@ -150,7 +195,7 @@ def find() -> list[Path]:
 
 
 _loaded: dict[Path, Model] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a model may load the one whose tables it shares
 
 
 def _load_file(path: Path) -> Model:

@@ -50,6 +50,7 @@ def run(
     *,
     size: str | None,
     start: str | None,
+    tables: str | None,
     total: int | None,
     lanes: int | None,
     rate: float | None,
@@ -63,7 +64,8 @@ def run(
     """Train M1 and write it to ``output``; progress on stderr.
 
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
-    it one of SIZES is trained anew.
+    it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
+    as they are; the new file refers to them.
     """
     try:
         import torch
@@ -75,7 +77,7 @@ def run(
 
     from .. import models
     from .data import Corpus
-    from .export import load, save
+    from .export import load, save, with_tables
     from .loop import Options, deepen, evaluate, train
     from .model import SIZES
 
@@ -98,7 +100,11 @@ def run(
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
-        initial: Config | M1 = SIZES[size or "base"]
+        shape = SIZES[size or "base"]
+        initial: Config | M1 = shape
+        if tables:
+            torch.manual_seed(seed)
+            initial = with_tables(shape, models.load(tables).path)
     else:
         # A pass over the text, in smaller steps; the tables move as before.
         options = Options(
@@ -110,11 +116,13 @@ def run(
             seed=seed,
             patience=patience,
         )
-        initial = load(models.load(start).path)
+        holder = models.load(tables) if tables else None
+        initial = load(models.load(start).path, holder.digest.hex() if holder else "")
         before = {name: evaluate(initial, text) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
         if size:
-            initial = deepen(initial, SIZES[size])
+            torch.manual_seed(seed)
+            initial = deepen(initial, SIZES[size].blocks)
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate

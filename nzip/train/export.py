@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import FORMAT, shape_lists
+from .. import models
+from ..models import FORMAT
 from .model import EMBED_SCALE, M1, MULT_UNIT, SCALE_SHIFT, Config, quantise_rows
 
 BIAS_UNIT = 256 << SCALE_SHIFT
@@ -34,8 +36,10 @@ def _layers(model: M1) -> dict[str, tuple[Tensor, Tensor | None]]:
 @torch.no_grad()
 def integers(model: M1) -> dict[str, np.ndarray]:
     """The tensors of the model file, by name."""
-    table = (model.table.weight[:-1] * EMBED_SCALE).round().clamp(-127, 127)
-    tensors = {"table": table.to(torch.int8).numpy(), "check": model.check.numpy()}
+    tensors = {}
+    if not model.config.tables:
+        table = (model.table.weight[:-1] * EMBED_SCALE).round().clamp(-127, 127)
+        tensors = {"table": table.to(torch.int8).numpy(), "check": model.check.numpy()}
     for name, (weight, bias) in _layers(model).items():
         ints, mult = quantise_rows(weight.reshape(-1, weight.shape[-1]))
         tensors[name] = ints.to(torch.int8).view_as(weight).numpy()
@@ -46,7 +50,7 @@ def integers(model: M1) -> dict[str, np.ndarray]:
 
 
 def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    """Shape and tensors (int8 and int32) of a model file that ``nzip.models`` has checked."""
+    """Shape and tensors (int8, uint8, int32) of a model file that ``nzip.models`` has checked."""
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
@@ -57,17 +61,37 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
         kind = np.dtype(KINDS[entry["dtype"]])
         array = np.frombuffer(data[first:last], kind).astype(kind.newbyteorder("="))
         tensors[name] = torch.from_numpy(array.reshape(entry["shape"]))
+    holder = models.load(str(path)).tables_of
+    if holder:
+        theirs = read(holder.path)[1]
+        tensors |= {name: theirs[name] for name in ("table", "check")}
     hidden, embed = tensors["enter"].shape
-    return Config(hidden, len(tensors["gates"]), embed, *shape_lists(meta)), tensors
+    contexts, bits = models.shape_lists(meta)
+    blocks, tables = len(tensors["gates"]), meta.get("tables", "")
+    return Config(hidden, blocks, embed, contexts, bits, tables), tensors
+
+
+def _take_tables(model: M1, tensors: dict[str, Tensor]) -> None:
+    model.table.weight[:-1] = tensors["table"] / EMBED_SCALE
+    model.check.copy_(tensors["check"])
 
 
 @torch.no_grad()
-def load(path: Path) -> M1:
-    """A float model of the integers in a model file, to train on from."""
+def with_tables(size: Config, path: Path) -> M1:
+    """A new model of a size that uses the tables of the model in a file."""
+    shape, tensors = read(path)
+    digest = shape.tables or models.load(str(path)).digest.hex()
+    model = M1(replace(shape, hidden=size.hidden, blocks=size.blocks, tables=digest))
+    _take_tables(model, tensors)
+    return model
+
+
+@torch.no_grad()
+def load(path: Path, tables: str = "") -> M1:
+    """A float model of the integers in a model file, to train on from; ``tables`` as in Config."""
     config, tensors = read(path)
-    model = M1(config)
-    model.table.weight[:-1] = tensors["table"] / EMBED_SCALE
-    model.check.copy_(tensors["check"])
+    model = M1(replace(config, tables=tables))
+    _take_tables(model, tensors)
 
     def weight(name: str) -> Tensor:
         return tensors[name] * (tensors[f"{name}_mult"].unsqueeze(-1) * MULT_UNIT)
@@ -96,6 +120,8 @@ def save(model: M1, path: Path, name: str) -> None:
             "table_bits": ",".join(map(str, config.table_bits)),
         }
     }
+    if config.tables:
+        header["__metadata__"]["tables"] = config.tables
     offset = 0
     blobs = []
     for key, tensor in sorted(integers(model).items()):

@@ -148,11 +148,13 @@ class Trainer:
         self.steps = max(1, options.total // (options.lanes * options.segment * world))
         self.dense = [p for n, p in model.named_parameters() if n != "table.weight"]
         self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0),
+            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0)
+        ]
+        if not model.config.tables:
             # A row that was seen n times moves by 1 / sqrt(n): what is rare still moves, and what
             # is frequent does not follow the documents of the moment.
-            (torch.optim.Adagrad([model.table.weight], eps=1e-8), options.table_rate),
-        ]
+            table = torch.optim.Adagrad([model.table.weight], eps=1e-8)
+            self.optimisers.append((table, options.table_rate))
         seed, begin = options.seed + rank, (options.begin + rank / world) % 1.0
         self.batches = corpus.batches(options.lanes, options.segment, seed, options.reset, begin)
         self.state = model.initial_state(options.lanes)
@@ -283,19 +285,19 @@ def train(
         return model
 
 
-def deepen(model: M1, config: Config) -> M1:
-    """A model with more blocks that computes what ``model`` does: the new ones add nothing yet.
+def deepen(model: M1, blocks: int) -> M1:
+    """A model of so many blocks that computes what ``model`` does: the new ones add nothing yet.
 
-    Raises ValueError if the shapes differ in anything but the number of blocks, or it is smaller.
+    Raises ValueError if it would be smaller.
     """
-    old = model.config
-    if config.blocks < old.blocks or replace(old, blocks=config.blocks) != config:
-        raise ValueError("a model can only grow by blocks")
-    new = M1(config)
+    old = model.config.blocks
+    if blocks < old:
+        raise ValueError("a model can only grow")
+    new = M1(replace(model.config, blocks=blocks))
     state = new.state_dict()
     state.update(model.state_dict())
     new.load_state_dict(state)
     with torch.no_grad():
-        for leave in list(new.leave)[old.blocks :]:
+        for leave in list(new.leave)[old:]:
             leave.zero_()
     return new

@@ -34,13 +34,15 @@ VALUE_MAX = 2.0  # what a unit of the recurrence takes in is clamped to +-2
 @dataclass
 class Config:
     """Shape of M1. Table i has ``2 ** table_bits[i]`` rows and is looked up by the hash of the
-    last ``contexts[i]`` bytes, or of the word (WORD) or the last two words (WORDS)."""
+    last ``contexts[i]`` bytes, or of the word (WORD) or the last two words (WORDS). ``tables``: the
+    SHA-256 of the model file whose tables are used and stay as they are; else they are its own."""
 
     hidden: int = 192
     blocks: int = 3
     embed: int = 48
     contexts: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 6, WORD, WORDS])
-    table_bits: list[int] = field(default_factory=lambda: [8, 13, 14, 15, 15, 15, 15])
+    table_bits: list[int] = field(default_factory=lambda: [8, 14, 15, 16, 16, 16, 16])
+    tables: str = ""
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -53,7 +55,7 @@ class Config:
 
 # The shapes that are released, by the name that --size knows.
 SIZES = {
-    "small": Config(96, 2, 32, table_bits=[8, 12, 13, 13, 13, 13, 13]),
+    "small": Config(hidden=96, blocks=2),
     "base": Config(),
     "large": Config(blocks=8),
 }
@@ -341,6 +343,7 @@ class M1(nn.Module):
         nn.init.normal_(self.table.weight, std=0.3)
         with torch.no_grad():
             self.table.weight[config.rows] = 0
+        self.table.weight.requires_grad_(not config.tables)
         self.register_buffer("check", torch.zeros(config.rows, dtype=torch.uint8))
 
         def matrix(rows: int, columns: int, std: float) -> nn.Parameter:
