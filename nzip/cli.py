@@ -466,15 +466,29 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run every level of nzip and of what is found on this machine (bzip3, zpaq and 7z"
+            " too), and draw size against speed into this PNG."
+        ),
+    ] = None,
 ) -> None:
     """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
+    from . import evaluate
     from .bench import report, runner
 
     _end_with_the_reader()
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other")
-    codecs = runner.codecs(level=level, threads=threads, model=model, only=only)
+    codecs = runner.codecs(
+        level=level, threads=threads, model=model, only=only, frontier=plot is not None
+    )
+    if plot is not None:
+        evaluate.plots()  # before an hour of measuring, not after it
     results = runner.run(paths, codecs, adjusted=adjusted)
+    if plot is not None:
+        report.plot_frontier(results, plot)
     write = report.as_json if as_json else report.as_csv if as_csv else None
     if write is not None:
         write(results, sys.stdout)
