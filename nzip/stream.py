@@ -10,6 +10,7 @@ from zlib import crc32
 
 from . import frame, models, modes
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
+from .modes.ac import Ac
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,9 +117,8 @@ class Compressor:
         size = len(block)
         if size > 1 and block.count(block[:1]) == size:
             return frame.pack_block(frame.RUN, last, size, block[:1], seed)
-        code = self._mode.encode(block) if size > 1 else None
-        kind = frame.STORED if code is None else frame.CODED
-        return frame.pack_block(kind, last, size, block if code is None else code, seed)
+        kind, code = (size > 1 and self._mode.encode(block)) or (frame.STORED, block)
+        return frame.pack_block(kind, last, size, code, seed)
 
     def _submit(self, last: bool) -> None:
         block = bytes(self._buffer)
@@ -308,7 +308,12 @@ class Decompressor:
             return payload
         if block.kind == frame.RUN:
             return payload * block.size
+        assert self._header is not None
         assert self._mode is not None
+        if block.kind == frame.ADAPTIVE:
+            if self._header.coding != frame.AC:
+                raise FormatError(f"a block of type {block.kind} in a frame without mixing")
+            return Ac(None, True).decode(payload, block.size)
         return self._mode.decode(payload, block.size)
 
     def _take(self) -> None:

@@ -32,8 +32,8 @@ class Mode(Protocol):
 
     coding: int
 
-    def encode(self, block: bytes) -> bytes | None:
-        """The code of a block, or None if it would not be shorter."""
+    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+        """(type of block, its code), or None if that would not be shorter."""
 
     def decode(self, code: bytes, size: int) -> bytes:
         """The ``size`` bytes of a block. Raises FormatError for a code that nothing encodes to."""
