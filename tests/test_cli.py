@@ -368,6 +368,13 @@ def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
     failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
 
 
+def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
+    pytest.importorskip("matplotlib")
+    only = "nzip -1,nzip -2,gzip -1,bzip2 -9"
+    ok(nzip_cli("bench", "--plot", "frontier.png", "--only", only, "file.txt"))
+    assert (tmp_path / "frontier.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_bench_adjusted_counts_the_model(nzip_cli, text):
     def total(*args):
         rows = json.loads(ok(nzip_cli("bench", "--json", "--only", "nzip ac", *args, "file.txt")))

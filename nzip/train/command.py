@@ -26,6 +26,7 @@ def keep_freed_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its highest value
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+            mallopt(-8, 1)  # M_ARENA_MAX: threads share what was freed
 
 
 def parse_mix(text: str | None) -> dict[str, float] | None:
