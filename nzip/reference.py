@@ -454,8 +454,8 @@ def m1_tree(m1: M1) -> Tree:
 
 # ---- Adaptive prediction ----------------------------------------------------------------------
 
-CONTEXTS = 10  # orders 1 to 6, the two bytes before the last, words, columns
-MATCH_MIN, MATCH_MAX = 6, 32
+CONTEXTS = 16
+MATCH_MIN, MATCH_MAX, MATCH_LENGTHS = 8, 400, 56
 
 
 def _hash(value: int, salt: int) -> int:
@@ -464,6 +464,23 @@ def _hash(value: int, salt: int) -> int:
 
 def _ceil_log2(n: int) -> int:
     return max(0, n - 1).bit_length()
+
+
+def _byte_class(byte: int) -> int:
+    """Kind of a character, for the choice of weights."""
+    if byte == 32:
+        return 0
+    if 97 <= byte <= 122 or byte >= 128:
+        return 1
+    if 65 <= byte <= 90:
+        return 2
+    if 48 <= byte <= 57:
+        return 3
+    if byte == 10:
+        return 4
+    if byte in b".,":
+        return 5
+    return 6 if byte < 64 else 7
 
 
 class AdaptiveMap:
@@ -487,9 +504,11 @@ class Adaptive:
 
     def __init__(self, text: bytearray, size: int, has_model: bool) -> None:
         self.text, self.size, self.position = text, size, 0
-        self.history = self.word = self.before = 0
+        self.history = self.classes = self.word = self.before = self.before2 = 0
+        self.follow1: dict[int, int] = {}
+        self.follow2: dict[int, int] = {}
         self.line = self.last_line = self.column = self.above = 0
-        self.match = self.match_length = 0
+        self.match = self.match_length = self.missed = 0
         self.seen = [[0, 0, 0] for _ in range(256)]
         self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
         self.controls = 0
@@ -500,16 +519,20 @@ class Adaptive:
         self.following, self.counts, chances = history_tables()
         self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(CONTEXTS)]
         self.map0 = [AdaptiveMap(32768, 0) for _ in range(256)]
-        self.match_map = [AdaptiveMap(65536 - 65536 // (i + 2), 5) for i in range(MATCH_MAX + 1)]
+        self.match_map = [
+            [AdaptiveMap(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
+            for i in range(MATCH_LENGTHS)
+        ]
+        self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
         self.m1_map = [
             [AdaptiveMap(squash((k - 32) * 64 + 32), 20) for k in range(64)] for _ in range(256)
         ]
-        # Contexts, M1, order 0, match, bias, M1 calibrated.
+        # Contexts, M1, order 0, match, bias, M1 calibrated, expected byte.
         other, m1 = (8192, 49152) if has_model else (16384, 0)
-        first = [*[other] * CONTEXTS, m1, other, other, 0, 0]
+        first = [*[other] * CONTEXTS, m1, other, other, 0, 0, 0]
         self.weights_match = [first[:] for _ in range(32)]
         self.weights_node = [first[:] for _ in range(256)]
-        self.weights_byte = [first[:] for _ in range(256)]
+        self.weights_class = [first[:] for _ in range(4096 + 256)]
         self.weights_sure = [first[:] for _ in range(16 * (CONTEXTS - 1))]
         self.apm1: dict[int, list[int]] = {}
         self.apm2: dict[int, list[int]] = {}
@@ -537,32 +560,39 @@ class Adaptive:
         """The byte that stood ``back`` bytes before the next one, 0 before the block."""
         return self.text[self.position - back] if back <= self.position else 0
 
+    def _is_binary(self) -> bool:
+        return self.controls >= 3000
+
     def _set_contexts(self) -> None:
-        history, last, r = self.history, self.history % 256, self.record
-        if self.controls < 3000:  # text: words and columns
-            more = [
+        history, last, r, word = self.history, self.history % 256, self.record, self.word << 32
+        expected = self.text[self.match] if self.match else 256
+        self.hashes = [
+            *(_hash(history % 256**order, order) for order in range(1, 8)),
+            _hash(history % 256**3 - last, 10),
+            _hash(word | (self.before * 31 + self.before2) % 2**32, 21),
+            _hash(word | self.before2, 22),
+            _hash(self.follow1.get(last, 0) % 256**3 << 8 | last, 23),
+            _hash(self.follow2.get(history % 256**2, 0) << 8 | last, 24),
+            _hash(min(15, self.match_length) << 24 | expected << 8 | last, 25),
+        ]
+        if not self._is_binary():  # words and columns
+            self.hashes += [
                 _hash(self.word << 8 | last, 7),
-                _hash(self.word << 32 | self.before, 9),
+                _hash(word | self.before, 9),
                 _hash(self.column << 16 | self.above << 8 | last, 11),
             ]
         elif r:  # records
-            more = [
+            self.hashes += [
                 _hash(self._byte_back(r) << 16 | self._byte_back(r + 1) << 8 | last, 12),
                 _hash(self.position % r << 8 | last, 13),
                 _hash(self._byte_back(r) << 8 | self._byte_back(2 * r), 14),
             ]
         else:
-            more = [
+            self.hashes += [
                 _hash(history & 0xFF00FF00, 15),
                 _hash(history & 0xFFFF0000, 16),
                 _hash(history & 0xFF00FF, 17),
             ]
-        self.hashes = [
-            *(_hash(history % 256**order, order) for order in range(1, 7)),
-            *more[:2],
-            _hash(history % 256**3 - last, 10),
-            more[2],
-        ]
         self._find_slots(1)
 
     def _find_record(self, byte: int) -> None:
@@ -586,11 +616,37 @@ class Adaptive:
                 self.record, self.hits = d, [0, 0]
         self.seen[byte] = [p, *seen[:2]]
 
+    def _find_match(self, byte: int) -> None:
+        """Follow the match, which eight wrong bytes in a row end, or find a longer one."""
+        if self.match:
+            hit = self.text[self.match] == byte
+            self.missed = (self.missed << 1 | (not hit)) % 256
+            self.match_length = min(MATCH_MAX, self.match_length + 1) if hit else 0
+            self.match = 0 if self.missed == 255 else self.match + 1
+        if self.position < MATCH_MIN:
+            return
+        key = _hash(self.history, 8) >> (32 - self.match_bits)
+        there = self.matches.get(key, 0)
+        if self.match_length < 16 and there:
+            length = 0
+            while (
+                length < min(MATCH_MAX, there)
+                and self.text[there - 1 - length] == self.text[self.position - 1 - length]
+            ):
+                length += 1
+            if length >= MATCH_MIN and length > self.match_length:
+                self.match, self.match_length, self.missed = there, length, 0
+        self.matches[key] = self.position
+
     def begin(self) -> None:
         """Begin a byte."""
         self.node = 1
-        self.expected = 256 | self.text[self.match] if self.match_length else 0
-        self.rate = 14 + 16 * 1024 // (1024 + self.position // 32)
+        self.expected = 256 | self.text[self.match] if self.match else 0
+        self.rate = 10 + 20 * 1024 // (1024 + self.position // 32)
+        length = self.match_length
+        wrong = min(3, self.missed.bit_count())
+        self.match_place = self.match_map[length if length < 32 else 30 + length // 16][wrong]
+        self.match_class = 1 + (length >= 16) + (length >= 32) if self.match else 0
 
     def predict(self, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
@@ -603,19 +659,21 @@ class Adaptive:
         known = sum(v != 0 for v in x[2:])
         m1 = clamp(logit, -2047, 2047)
         x += [m1, stretch(self.map0[self.node].p16())]
-        bucket = 0
         x.append(0)
         if self.expected:
-            confidence = stretch(self.match_map[self.match_length].p16())
+            confidence = stretch(self.match_place.p16())
             x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
-            bucket = 1 if self.match_length < 12 else 2 if self.match_length < MATCH_MAX else 3
         self.m1_place = self.m1_map[last][(m1 + 2048) >> 6]
-        x += [256, stretch(self.m1_place.p16())]
+        hint = self.text[self.match] if self.match else self.history >> 8 & 255
+        self.expected_place = self.expected_map.setdefault(
+            (self.match_class, hint, self.node), AdaptiveMap(32768, 0)
+        )
+        x += [256, stretch(self.m1_place.p16()), stretch(self.expected_place.p16())]
         self.x = x
         self.sets = (
-            self.weights_match[bucket * 8 + depth],
+            self.weights_match[(self.match_class if self.expected else 0) * 8 + depth],
             self.weights_node[self.node],
-            self.weights_byte[last],
+            self.weights_class[4096 + last if self._is_binary() else self.classes],
             self.weights_sure[known << 4 | abs(m1) >> 7],
         )
         self.dots = [
@@ -627,14 +685,14 @@ class Adaptive:
         step, part = divmod((mixed + 2048) * 32, 4096)
         self.near = step + (part >> 11)
         self.rows = []
-        total = 2 * squash(mixed) + 2
-        for table, index in ((self.apm1, last << 8 | self.node), (self.apm2, h2)):
+        total = squash(mixed) + 4
+        for table, index, share in ((self.apm1, last << 8 | self.node, 3), (self.apm2, h2, 4)):
             row = table.setdefault(
                 index, [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)]
             )
-            total += (row[step] * (4096 - part) + row[step + 1] * part) >> 12
+            total += share * ((row[step] * (4096 - part) + row[step + 1] * part) >> 12)
             self.rows.append(row)
-        return clamp(total >> 2, 1, 65535)
+        return clamp(total >> 3, 1, 65535)
 
     def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
@@ -643,7 +701,7 @@ class Adaptive:
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
         for row in self.rows:
-            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 6
+            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 5
         for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
             if state:
@@ -651,11 +709,12 @@ class Adaptive:
             slot[self.inner] = self.following[state][bit]
         self.map0[self.node].update(bit)
         self.m1_place.update(bit)
+        self.expected_place.update(bit)
         if self.expected:
             hit = (self.expected >> (7 - depth) & 1) == bit
-            self.match_map[self.match_length].update(int(hit))
+            self.match_place.update(int(hit))
             if not hit:
-                self.expected = self.match_length = 0
+                self.expected = 0
         self.node = self.node << 1 | bit
         if depth == 3:
             self._find_slots(self.node)
@@ -663,12 +722,16 @@ class Adaptive:
     def end(self) -> None:
         """End a byte; text[self.position] holds it."""
         byte = self.node & 255
-        self.history = (self.history << 8 | byte) % 2**64
+        last, two = self.history % 256, self.history % 256**2
+        self.follow1[last] = (self.follow1.get(last, 0) << 8 | byte) % 256**4
+        self.follow2[two] = (self.follow2.get(two, 0) << 8 | byte) % 256**2
+        self.history = (self.history << 8 | byte) % 256**8
+        self.classes = (self.classes << 3 | _byte_class(byte)) % 4096
         letter = byte | 32 if 65 <= byte <= 90 else byte
         if 97 <= letter <= 122 or byte >= 128:
             self.word = (self.word + letter + 1) * 0x2F0B4C47 % 2**32
         elif self.word:
-            self.before, self.word = self.word, 0
+            self.before2, self.before, self.word = self.before, self.word, 0
         self.position += 1
         if self.position == self.size:
             return
@@ -681,22 +744,7 @@ class Adaptive:
         above = self.last_line + column
         self.above = self.text[above] if above < self.line else 0
         self.column = min(255, column)
-        if self.match_length:
-            self.match += 1
-            self.match_length = min(MATCH_MAX, self.match_length + 1)
-        if self.position >= MATCH_MIN:
-            key = _hash(self.history % 256**6, 8) >> (32 - self.match_bits)
-            there = self.matches.get(key, 0)
-            if not self.match_length and there:
-                length = 0
-                while (
-                    length < min(MATCH_MAX, there)
-                    and self.text[there - 1 - length] == self.text[self.position - 1 - length]
-                ):
-                    length += 1
-                self.match = there
-                self.match_length = length if length >= MATCH_MIN else 0
-            self.matches[key] = self.position
+        self._find_match(byte)
         self._set_contexts()
 
 

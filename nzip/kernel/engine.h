@@ -61,6 +61,9 @@ extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
    NULL if it is unknown or cannot run here. */
 const nz_engine *nz_engine_select(const char *name);
 
+/* Asks for large pages under fresh memory that will be read at random (NULL: does nothing). */
+void nz_huge_pages(void *memory, size_t size);
+
 /* Lanes of a block of n bytes, and where lane `lane` of `lanes` starts. Part of the format. With the
    adaptive models a block is one lane: in several, what they learn is diluted by what stands far
    away, which costs more bytes than it saves time. */

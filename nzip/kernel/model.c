@@ -1,7 +1,13 @@
 /* Checks and packs the weights; picks the engine; lane layout. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* madvise */
+#endif
 #include "engine.h"
 
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 /* True if |accumulator * mult + bias| stays below 2^31 for every input (see the format document). */
 static int row_fits(const int8_t *weights, int width, int32_t mult, int32_t bias, int64_t *sum) {
@@ -96,6 +102,17 @@ void nz_model_free(nz_model *m) {
     if (!m) return;
     free(m->memory);
     free(m);
+}
+
+void nz_huge_pages(void *memory, size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t page = 1 << 21; /* the kernel's choice of size; a wrong guess costs nothing */
+    uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
+    if (memory && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)size;
+#endif
 }
 
 int nz_block_lanes(size_t n, int adapt) {

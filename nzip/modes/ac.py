@@ -9,7 +9,7 @@ from __future__ import annotations
 from .. import _predict, frame
 
 SAMPLES, SAMPLE = 8, 512  # pieces of a block that M1 is tried on, and their bytes
-M1_LIMIT = 5.0  # bits per byte; text in any language takes less
+M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binaries do
 
 
 class Ac:
@@ -34,7 +34,7 @@ class Ac:
             return True
         starts = range(0, len(block), len(block) // SAMPLES)
         sample = b"".join(block[start : start + SAMPLE] for start in starts)
-        code = _predict.ac_encode(self._predictor, False, sample, len(sample))
+        code = _predict.ac_encode(self._predictor, False, sample, 2 * len(sample))
         return code is not None and 8 * len(code) < M1_LIMIT * len(sample)
 
     def decode(self, code: bytes, size: int) -> bytes:
