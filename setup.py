@@ -38,6 +38,7 @@ setup(
             extension(
                 "_predict",
                 KERNEL + "model.c",
+                KERNEL + "filter.c",
                 KERNEL + "engine_portable.c",
                 KERNEL + "engine_avx2.c",
                 KERNEL + "engine_avx512.c",

@@ -763,6 +763,32 @@ def lane_bounds(size: int, lanes: int, lane: int) -> tuple[int, int]:
     return size * lane // lanes, size * (lane + 1) // lanes
 
 
+def _branches(text: bytes | bytearray) -> Iterator[tuple[int, bool]]:
+    """Places of calls and jumps in x86 code, and whether they stay near (top byte 0 or 255)."""
+    i = 0
+    while i + 5 <= len(text):
+        if text[i] in (0xE8, 0xE9):
+            yield i, text[i + 4] in (0, 255)
+            i += 4
+        i += 1
+
+
+def is_x86(text: bytes) -> bool:
+    """Does a block look like x86 code?"""
+    near = [stays for _, stays in _branches(text)]
+    return sum(near) * 2 > len(near) and sum(near) > len(text) // 256
+
+
+def x86_filter(text: bytearray, encode: bool) -> None:
+    """Make the targets of near branches absolute, or relative again, in place."""
+    for i, near in _branches(text):
+        if near:
+            target = int.from_bytes(text[i + 1 : i + 4], "little") | (text[i + 4] & 1) << 24
+            target += i if encode else -i
+            text[i + 1 : i + 4] = (target % 2**24).to_bytes(3, "little")
+            text[i + 4] = 255 * (target >> 24 & 1)
+
+
 def ac_block(
     coder: Coder,
     size: int,
@@ -772,6 +798,11 @@ def ac_block(
 ) -> bytes:
     """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
     out = bytearray(text) if text else bytearray(size)
+    x86 = 0
+    if make_m1 is None:
+        x86 = coder.bit(1, int(is_x86(text)))
+        if text and x86:
+            x86_filter(out, True)
     lanes = block_lanes(size, adapt)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
     adaptive = Adaptive(out, size, make_m1 is not None) if adapt else None
@@ -797,6 +828,8 @@ def ac_block(
                 m1s[k].push(node & 255)
             if adaptive:
                 adaptive.end()
+    if x86:
+        x86_filter(out, False)
     return bytes(out)
 
 

@@ -43,6 +43,9 @@ AC_TEXTS = {
     "random": TEXTS["random"][:150],
     "one byte": b"q",
     "records": b"".join(bytes([7, i % 5, 200, i * 7 % 256, 1, 0, 3]) for i in range(60)),
+    "x86": b"".join(
+        b"\x8b\xc3\xe8" + (900 - 8 * i).to_bytes(4, "little") + b"\x90" for i in range(40)
+    ),
     "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
 

@@ -61,6 +61,10 @@ extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
    NULL if it is unknown or cannot run here. */
 const nz_engine *nz_engine_select(const char *name);
 
+/* Does a block look like x86 code? And the filter for it, both ways, in place. Part of the format. */
+int nz_is_x86(const uint8_t *text, size_t n);
+void nz_x86_filter(uint8_t *text, size_t n, int encode);
+
 /* Asks for large pages under fresh memory that will be read at random (NULL: does nothing). */
 void nz_huge_pages(void *memory, size_t size);
 
