@@ -63,6 +63,17 @@ def test_ac_block_equals_reference(small_model, text, with_model, adapt):
     assert reference.ac_block(reference.Decoder(code), len(text), make, adapt) == text
 
 
+def test_x86_filter_is_undone_on_any_bytes():
+    assert reference.is_x86(AC_TEXTS["x86"])
+    assert not any(reference.is_x86(text) for name, text in AC_TEXTS.items() if name != "x86")
+    random = bytes(b"\xe8\xe9\x00\xff\x17"[i * i * 7 // 3 % 5] for i in range(3000))
+    for text in (AC_TEXTS["x86"], random, b"\xe8", b"\xe8\0\0\0\0", b"\xe9\xff\xff\xff\xff"):
+        filtered = bytearray(text)
+        reference.x86_filter(filtered, True)
+        reference.x86_filter(filtered, False)
+        assert filtered == text
+
+
 @pytest.mark.parametrize("width", [8, 16, 23, 32, 64])
 def test_eqinfo_block_equals_reference(small_model, width):
     text = ENGLISH[:70]
