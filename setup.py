@@ -1,4 +1,4 @@
-"""Builds the three extension modules; everything else is in pyproject.toml."""
+"""Builds the extension modules; everything else is in pyproject.toml."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
-HEADERS = ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h")
+HEADERS = ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h", "trie.h")
 flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
     flags = []
@@ -35,6 +35,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("_coder", KERNEL + "coder.c"),
+            extension("_trie", KERNEL + "trie.c"),
             extension(
                 "_predict",
                 KERNEL + "model.c",

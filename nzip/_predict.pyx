@@ -2,7 +2,7 @@
 """M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -21,6 +21,7 @@ cdef extern from "kernel/engine.h" nogil:
         int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
         size_t (*eqinfo_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*eqinfo_tree)(const nz_model *, int, uint32_t *, uint8_t *) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
     int nz_block_lanes(size_t, int)
@@ -220,6 +221,25 @@ def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] co
     if rc:
         raise ValueError("windows that no encoder writes")
     return result
+
+
+def eqinfo_tree(Predictor predictor not None, int width):
+    """All windows of ``width`` bits, at most 20: for each codeword, in order, the codeword of its
+    string without the last byte (native uint32, 0xffffffff for a single byte) and that byte, as two
+    bytearrays."""
+    cdef const nz_engine *engine = _get_engine()
+    if not 8 <= width <= 20:
+        raise ValueError("a tree has windows of 8 to 20 bits")
+    cdef size_t n = (1 << width) - (16 if width >= 16 else 0)
+    cdef int rc
+    parents, last = bytearray(4 * n), bytearray(n)
+    cdef uint8_t[::1] parent = parents
+    cdef uint8_t[::1] byte = last
+    with nogil:
+        rc = engine.eqinfo_tree(predictor.model, width, <uint32_t *>&parent[0], &byte[0])
+    if rc:
+        raise MemoryError
+    return parents, last
 
 
 def logits(Predictor predictor not None, const uint8_t[::1] text not None, int lanes=1):

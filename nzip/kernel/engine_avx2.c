@@ -12,5 +12,5 @@ NZ_TARGET_BEGIN("avx2,bmi,bmi2")
 #include "engine.inc"
 NZ_TARGET_END
 #else
-const nz_engine nz_engine_avx2 = {"avx2", 0, 0, 0, 0, 0, 0};
+const nz_engine nz_engine_avx2 = {"avx2", 0, 0, 0, 0, 0, 0, 0};
 #endif

@@ -1,0 +1,151 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""Windows by dictionary: thin over kernel/trie.h. One call a text, the GIL released."""
+
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc
+
+
+cdef extern from "kernel/trie.h" nogil:
+    ctypedef struct nz_trie:
+        uint32_t nodes, longest, cells
+        const uint32_t *start
+        const uint32_t *length
+        const uint8_t *strings
+    int nz_trie_build(nz_trie *, uint32_t, const uint32_t *, const uint8_t *)
+    void nz_trie_free(nz_trie *)
+    size_t nz_trie_encode(const nz_trie *, const uint8_t *, size_t, int, int, void *)
+    size_t nz_trie_encode_bits(const nz_trie *, const uint8_t *, size_t, int, int, uint8_t *, size_t)
+    size_t nz_trie_size(const nz_trie *, const void *, size_t, int)
+    void nz_trie_decode(const nz_trie *, const void *, size_t, int, uint8_t *, size_t)
+    int nz_trie_decode_bits(const nz_trie *, const uint8_t *, size_t, int, uint8_t *, size_t)
+
+
+cdef size_t _NO_ROOM = <size_t>-1
+
+
+cdef class Trie:
+    """The windows of a width, by their codewords.
+
+    ``parents`` and ``last`` are as ``_predict.eqinfo_tree`` gives them. Raises ValueError if they are
+    not a complete dictionary in order. Numbers are native uint16 where there are at most 65,536 of
+    them, else uint32.
+    """
+
+    cdef nz_trie trie
+    cdef readonly int itemsize  # bytes of a number
+
+    def __cinit__(self, const uint8_t[::1] parents not None, const uint8_t[::1] last not None):
+        cdef size_t n = last.shape[0]
+        cdef int rc = -2
+        if <size_t>parents.shape[0] == 4 * n and 256 <= n <= 1 << 20:
+            with nogil:
+                rc = nz_trie_build(&self.trie, <uint32_t>n, <const uint32_t *>&parents[0], &last[0])
+        if rc == -1:
+            raise MemoryError
+        if rc:
+            raise ValueError("not a complete dictionary of windows")
+        self.itemsize = 2 if n <= 65536 else 4
+
+    def __dealloc__(self):
+        nz_trie_free(&self.trie)
+
+    def __len__(self):
+        return self.trie.nodes
+
+    @property
+    def cells(self):
+        """Of the table that encoding walks."""
+        return self.trie.cells
+
+    @property
+    def longest(self):
+        """Bytes of the longest window."""
+        return self.trie.longest
+
+    def string(self, uint32_t number):
+        """The bytes that a codeword stands for. Raises IndexError."""
+        if number >= self.trie.nodes:
+            raise IndexError(f"no codeword {number}")
+        return PyBytes_FromStringAndSize(
+            <const char *>self.trie.strings + self.trie.start[number], self.trie.length[number]
+        )
+
+    def encode(self, const uint8_t[::1] text not None, bint align=False):
+        """The codewords of a text, as bytes of native numbers. With ``align`` a window ends where a
+        word begins, if one such place is within it."""
+        cdef size_t n = text.shape[0], count
+        cdef int size = self.itemsize
+        if n == 0:
+            return b""
+        cdef uint8_t *out = <uint8_t *>malloc(n * size)
+        if out is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                count = nz_trie_encode(&self.trie, &text[0], n, align, size, out)
+            return PyBytes_FromStringAndSize(<char *>out, count * size)
+        finally:
+            free(out)
+
+    def encode_bits(self, int width, const uint8_t[::1] text not None, bint align=False, size_t room=0):
+        """A block of ``eqinfo``; None if it takes ``room`` bytes more than the text or more."""
+        cdef size_t n = text.shape[0], size
+        if n == 0:
+            raise ValueError("an empty block")
+        cdef uint8_t *out = <uint8_t *>malloc(n + room + 1)
+        if out is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                size = nz_trie_encode_bits(&self.trie, &text[0], n, align, width, out, n + room - 1)
+            return None if size == _NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
+        finally:
+            free(out)
+
+    def decode(self, const uint8_t[::1] numbers not None):
+        """The text of native numbers. Raises ValueError for one that is no codeword."""
+        cdef int size = self.itemsize
+        cdef size_t count = numbers.shape[0] // size, n
+        if count == 0:
+            return b""
+        with nogil:
+            n = nz_trie_size(&self.trie, &numbers[0], count, size)
+        if n == _NO_ROOM:
+            raise ValueError("a number that is no codeword")
+        result = PyBytes_FromStringAndSize(NULL, n)
+        cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+        with nogil:
+            nz_trie_decode(&self.trie, &numbers[0], count, size, target, n)
+        return result
+
+    def decode_bits(self, int width, const uint8_t[::1] code not None, size_t size):
+        """Decode a block of ``size`` bytes; ValueError if no encoder writes such a code."""
+        cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
+        cdef size_t length = code.shape[0]
+        cdef int rc
+        result = PyBytes_FromStringAndSize(NULL, size)
+        cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+        with nogil:
+            rc = nz_trie_decode_bits(&self.trie, source, length, width, target, size)
+        if rc:
+            raise ValueError("windows that no encoder writes")
+        return result
+
+    def lengths(self, const uint8_t[::1] numbers not None):
+        """Bytes of the window of each native number, as native uint32 in a bytearray."""
+        cdef int size = self.itemsize
+        cdef size_t count = numbers.shape[0] // size, i
+        cdef const void *source
+        result = bytearray(4 * count)
+        cdef uint8_t[::1] view = result
+        cdef uint32_t *out
+        cdef uint32_t number
+        if count:
+            source, out = &numbers[0], <uint32_t *>&view[0]
+            if nz_trie_size(&self.trie, source, count, size) == _NO_ROOM:
+                raise ValueError("a number that is no codeword")
+            for i in range(count):
+                number = (<const uint16_t *>source)[i] if size == 2 else (<const uint32_t *>source)[i]
+                out[i] = self.trie.length[number]
+        return result

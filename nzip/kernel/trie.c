@@ -1,0 +1,332 @@
+#include "trie.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+#define TRIES 512 /* free cells that are tried before a new row of 256 */
+
+/* ---- Building --------------------------------------------------------------------------------- */
+
+typedef struct {
+    nz_trie *trie;
+    uint32_t *next, *previous; /* of the free cells, a ring through cell `head` */
+    uint8_t *taken, *offset_used;
+    uint32_t free; /* where in the ring a search starts, or NONE */
+    uint32_t rows; /* of 256 cells, that are in use */
+} builder;
+
+static int grow(builder *b) {
+    nz_trie *t = b->trie;
+    uint32_t old = t->cells, new = old + 1024 + old / 1024 * 256;
+    if (new > (uint32_t)1 << 24) return -1;
+#define NZ_GROW(p)                                           \
+    do {                                                     \
+        void *grown = realloc(p, new * sizeof *(p));         \
+        if (!grown) return -1;                               \
+        p = grown;                                           \
+    } while (0)
+    NZ_GROW(t->cell);
+    NZ_GROW(t->number);
+    NZ_GROW(b->next);
+    NZ_GROW(b->previous);
+    NZ_GROW(b->taken);
+    NZ_GROW(b->offset_used);
+#undef NZ_GROW
+    for (uint32_t i = old; i < new; i++) {
+        b->taken[i] = b->offset_used[i] = 0;
+        if (b->free == NONE) {
+            b->free = b->next[i] = b->previous[i] = i;
+        } else { /* behind the last */
+            uint32_t last = b->previous[b->free];
+            b->next[last] = i;
+            b->previous[i] = last;
+            b->next[i] = b->free;
+            b->previous[b->free] = i;
+        }
+    }
+    t->cells = new;
+    return 0;
+}
+
+static void take(builder *b, uint32_t i) {
+    b->taken[i] = 1;
+    b->next[b->previous[i]] = b->next[i];
+    b->previous[b->next[i]] = b->previous[i];
+    if (b->free == i) b->free = b->next[i] == i ? NONE : b->next[i];
+}
+
+/* An offset for children with these bytes, or NONE. */
+static uint32_t place(const builder *b, const uint8_t *bytes, int count) {
+    uint32_t i = b->free;
+    for (int tries = 0; i != NONE && tries < TRIES; tries++) {
+        uint32_t offset = i ^ bytes[0];
+        int k = 1;
+        if (!b->offset_used[offset]) {
+            while (k < count && !b->taken[offset ^ bytes[k]]) k++;
+            if (k == count) return offset;
+        }
+        i = b->next[i];
+        if (i == b->free) break;
+    }
+    return NONE;
+}
+
+/* Places the children of `parent`; children[0..count) are their numbers. Returns the offset or NONE. */
+static uint32_t place_children(builder *b, const uint32_t *children, int count, const uint8_t *byte, uint32_t *cell_of) {
+    uint8_t bytes[256];
+    for (int k = 0; k < count; k++) bytes[k] = byte[children[k]];
+    uint32_t offset = place(b, bytes, count);
+    if (offset == NONE) { /* a new row, where the search goes on from now on */
+        if (b->rows * 256 == b->trie->cells && grow(b)) return NONE;
+        offset = b->free = b->rows * 256;
+    }
+    b->offset_used[offset] = 1;
+    if (offset / 256 >= b->rows) b->rows = offset / 256 + 1;
+    for (int k = 0; k < count; k++) {
+        uint32_t at = offset ^ bytes[k];
+        take(b, at);
+        b->trie->cell[at] = bytes[k]; /* its own children's offset comes later */
+        b->trie->number[at] = children[k];
+        cell_of[children[k]] = at;
+    }
+    return offset;
+}
+
+/* Lengths and strings: a string shares the bytes of the first one that goes on from it. */
+static int lay_out(nz_trie *t, const uint32_t *parent, const uint8_t *byte) {
+    uint32_t n = t->nodes;
+    size_t total = 0, at = 0;
+    t->start = malloc(n * sizeof *t->start);
+    t->length = malloc(n * sizeof *t->length);
+    if (!t->start || !t->length) return -1;
+    for (uint32_t i = 0; i < n; i++) {
+        t->length[i] = parent[i] == NONE ? 1 : t->length[parent[i]] + 1;
+        if (t->length[i] > t->longest) t->longest = t->length[i];
+        if (i + 1 == n || parent[i + 1] != i) total += t->length[i];
+    }
+    if (total > UINT32_MAX) return -2;
+    t->strings = malloc(total + 16); /* copy_string reads sixteen bytes */
+    if (!t->strings) return -1;
+    for (uint32_t i = 0; i < n; i++) {
+        t->start[i] = (uint32_t)at;
+        if (i + 1 < n && parent[i + 1] == i) continue;
+        at += t->length[i];
+        size_t end = at;
+        for (uint32_t k = i; k != NONE; k = parent[k]) t->strings[--end] = byte[k];
+    }
+    return 0;
+}
+
+/* Is each string's parent the one before or one that that goes on from, its bytes rising, and every
+   single byte there? */
+static int is_ordered(uint32_t n, const uint32_t *parent, const uint8_t *byte) {
+    uint32_t roots = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (parent[i] == NONE && byte[i] != roots++) return 0;
+        if (i == 0) {
+            if (parent[i] != NONE) return 0;
+            continue;
+        }
+        uint32_t k = i - 1, sibling = NONE;
+        while (k != NONE && k != parent[i]) {
+            sibling = k;
+            k = parent[k];
+        }
+        if (k != parent[i]) return 0;
+        if (sibling != NONE && byte[sibling] >= byte[i]) return 0;
+    }
+    return roots == 256;
+}
+
+int nz_trie_build(nz_trie *t, uint32_t nodes, const uint32_t *parent, const uint8_t *byte) {
+    builder b = {t, NULL, NULL, NULL, NULL, NONE, 0};
+    int rc = -1;
+    memset(t, 0, sizeof *t);
+    if (nodes < 256 || nodes > NZ_TRIE_MAX_NODES || !is_ordered(nodes, parent, byte)) return -2;
+    t->nodes = nodes;
+    /* Children of node i: child[first[i + 1] ..., the root being node -1; nodes by number of children. */
+    uint32_t *first = calloc((size_t)nodes + 2, sizeof *first), *child = malloc(nodes * sizeof *child);
+    uint32_t *cell_of = malloc(nodes * sizeof *cell_of), *order = malloc(nodes * sizeof *order);
+    uint32_t *offset_of = malloc(nodes * sizeof *offset_of);
+    uint32_t by_count[258] = {0};
+    if (!first || !child || !cell_of || !order || !offset_of) goto end;
+    for (uint32_t i = 0; i < nodes; i++) first[parent[i] + 2]++; /* the root's are first[1] */
+    for (uint32_t i = 1; i <= nodes; i++) by_count[256 - first[i + 1] + 1]++;
+    for (int i = 1; i < 258; i++) by_count[i] += by_count[i - 1];
+    for (uint32_t i = 0; i < nodes; i++) order[by_count[256 - first[i + 2]]++] = i;
+    for (uint32_t i = 1; i <= nodes + 1; i++) first[i] += first[i - 1];
+    for (uint32_t i = 0; i < nodes; i++) child[first[parent[i] + 1]++] = i;
+    for (uint32_t i = nodes + 1; i > 0; i--) first[i] = first[i - 1];
+    first[0] = 0;
+    rc = lay_out(t, parent, byte);
+    if (rc) goto end;
+    rc = -1;
+    if (grow(&b)) goto end;
+    uint32_t offset = place_children(&b, child, 256, byte, cell_of);
+    if (offset == NONE) goto end;
+    t->root = offset << 8;
+    uint32_t childless = 0; /* an offset that no cell belongs to, where another one is left unused */
+    for (uint32_t k = 0; k < nodes; k++) {
+        uint32_t i = order[k];
+        int count = (int)(first[i + 2] - first[i + 1]);
+        if (count == 0) break;
+        offset_of[i] = place_children(&b, child + first[i + 1], count, byte, cell_of);
+        if (offset_of[i] == NONE) goto end;
+    }
+    if (grow(&b)) goto end;
+    while (b.offset_used[childless] || b.offset_used[childless ^ 1]) childless++; /* one stays unused */
+    b.offset_used[childless] = 1;
+    for (uint32_t i = 0; i < nodes; i++)
+        t->cell[cell_of[i]] |= (first[i + 2] == first[i + 1] ? childless : offset_of[i]) << 8;
+    /* A free cell gets a byte with which no state comes to it. */
+    for (uint32_t i = 0; i < t->cells; i++) {
+        if (b.taken[i]) continue;
+        uint32_t c = 0;
+        while (b.offset_used[i ^ c]) c++; /* 256 used offsets would have taken all 256 cells */
+        t->cell[i] = c;
+        t->number[i] = 0;
+    }
+    rc = 0;
+end:
+    free(first);
+    free(child);
+    free(cell_of);
+    free(order);
+    free(offset_of);
+    free(b.next);
+    free(b.previous);
+    free(b.taken);
+    free(b.offset_used);
+    if (rc) nz_trie_free(t);
+    return rc;
+}
+
+void nz_trie_free(nz_trie *t) {
+    free(t->cell);
+    free(t->number);
+    free(t->start);
+    free(t->length);
+    free(t->strings);
+    memset(t, 0, sizeof *t);
+}
+
+/* ---- Encoding --------------------------------------------------------------------------------- */
+
+NZ_INLINE int is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13); }
+NZ_INLINE int is_letter(uint8_t c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 128;
+}
+
+/* A word begins with the space before it. */
+NZ_INLINE int begins_word(uint8_t before, uint8_t c) {
+    return is_space(c) ? !is_space(before) : is_letter(c) && !is_letter(before) && !is_space(before);
+}
+
+/* The number of the window at text[*at], which moves behind it. */
+NZ_INLINE uint32_t longest(const nz_trie *t, const uint8_t *text, size_t n, size_t *at, const int align) {
+    const uint32_t *cell = t->cell;
+    uint32_t state = t->root, last = 0, word = NONE;
+    size_t i = *at, word_end = 0;
+    while (i < n) {
+        uint32_t c = text[i], next = (state >> 8) ^ c;
+        uint32_t value = cell[next];
+        if ((value & 255) != c) break;
+        state = value;
+        last = next;
+        i++;
+        if (align && i < n && begins_word(text[i - 1], text[i])) {
+            word = next;
+            word_end = i;
+        }
+    }
+    if (align && word != NONE && i < n) {
+        last = word;
+        i = word_end;
+    }
+    *at = i;
+    return t->number[last];
+}
+
+NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const int align, const int size, void *numbers) {
+    size_t count = 0, at = 0;
+    while (at < n) {
+        uint32_t number = longest(t, text, n, &at, align);
+        if (size == 2) ((uint16_t *)numbers)[count++] = (uint16_t)number;
+        else ((uint32_t *)numbers)[count++] = number;
+    }
+    return count;
+}
+
+size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size, void *numbers) {
+    if (align) return size == 2 ? encode(t, text, n, 1, 2, numbers) : encode(t, text, n, 1, 4, numbers);
+    return size == 2 ? encode(t, text, n, 0, 2, numbers) : encode(t, text, n, 0, 4, numbers);
+}
+
+size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
+                           size_t capacity) {
+    uint64_t held = 0;
+    int bits = 0; /* of `held` that are not out yet */
+    size_t size = 0, at = 0;
+    while (at < n) {
+        uint32_t number = align ? longest(t, text, n, &at, 1) : longest(t, text, n, &at, 0);
+        held = held << width | number;
+        for (bits += width; bits >= 8; bits -= 8) {
+            if (size == capacity) return SIZE_MAX;
+            out[size++] = (uint8_t)(held >> (bits - 8));
+        }
+    }
+    if (bits) {
+        if (size == capacity) return SIZE_MAX;
+        out[size++] = (uint8_t)(held << (8 - bits));
+    }
+    return size;
+}
+
+/* ---- Decoding --------------------------------------------------------------------------------- */
+
+NZ_INLINE uint32_t number_at(const void *numbers, size_t i, int size) {
+    return size == 2 ? ((const uint16_t *)numbers)[i] : ((const uint32_t *)numbers)[i];
+}
+
+size_t nz_trie_size(const nz_trie *t, const void *numbers, size_t count, int size) {
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t number = number_at(numbers, i, size);
+        if (number >= t->nodes) return SIZE_MAX;
+        total += t->length[number];
+    }
+    return total;
+}
+
+/* Copies a string; `left` is the room at `to`. Most strings are short: sixteen bytes at once, where
+   they may be written and read. */
+NZ_INLINE void copy_string(const nz_trie *t, uint32_t number, uint8_t *to, size_t left) {
+    const uint8_t *from = t->strings + t->start[number];
+    uint32_t length = t->length[number];
+    if (length <= 16 && left >= 16) memcpy(to, from, 16);
+    else memcpy(to, from, length);
+}
+
+void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text, size_t n) {
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t number = number_at(numbers, i, size);
+        copy_string(t, number, text + at, n - at);
+        at += t->length[number];
+    }
+}
+
+int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text, size_t n) {
+    uint64_t held = 0;
+    int bits = 0;
+    size_t at = 0, next = 0;
+    while (at < n) {
+        for (; bits < width; bits += 8) held = held << 8 | (next < size ? in[next] : 0), next++;
+        uint32_t number = (uint32_t)(held >> (bits - width)) & (((uint32_t)1 << width) - 1);
+        bits -= width;
+        if (number >= t->nodes || t->length[number] > n - at) return -2;
+        copy_string(t, number, text + at, n - at);
+        at += t->length[number];
+    }
+    return next == size ? 0 : -2;
+}

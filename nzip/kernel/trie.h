@@ -1,0 +1,45 @@
+/* A dictionary of windows: every string of bytes that one codeword stands for, as a trie.
+
+   The strings are closed under prefixes, hold every single byte, and are numbered in order, a string
+   before those that it begins: so the number of a string is its codeword, and the longest string that
+   a text starts with is the window that the encoder writes. */
+#ifndef NZ_TRIE_H
+#define NZ_TRIE_H
+
+#include "common.h"
+
+#define NZ_TRIE_MAX_NODES ((uint32_t)1 << 20)
+
+typedef struct {
+    uint32_t nodes;   /* strings; at most NZ_TRIE_MAX_NODES */
+    uint32_t longest; /* bytes of the longest */
+    /* A state's children lie at cells (its offset ^ byte). A cell is offset << 8 | byte; no two states
+       have the same offset, so the byte tells whose cell it is. */
+    uint32_t root;    /* offset << 8 */
+    uint32_t *cell, *number;    /* [cells]; number: of the string that ends here */
+    uint32_t cells;
+    uint32_t *start, *length;   /* [nodes]: a string's place in `strings` */
+    uint8_t *strings;
+} nz_trie;
+
+/* parent[i]: the string without its last byte, itself a lower number, or NZ_TRIE_ROOT; byte[i]: the last
+   byte. 0, -1: no memory, -2: not such a dictionary. */
+#define NZ_TRIE_ROOT UINT32_MAX
+int nz_trie_build(nz_trie *t, uint32_t nodes, const uint32_t *parent, const uint8_t *byte);
+void nz_trie_free(nz_trie *t);
+
+/* The number of each window of a text, `size` bytes each (2 or 4, this machine's order); how many. At
+   most n. With align, a window ends where a word begins if one such place is within it. */
+size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size, void *numbers);
+/* The same as bits, `width` each, the highest first; returns bytes or SIZE_MAX if they did not fit. */
+size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
+                           size_t capacity);
+
+/* Bytes of the text of some numbers; SIZE_MAX if one of them is not in the dictionary. */
+size_t nz_trie_size(const nz_trie *t, const void *numbers, size_t count, int size);
+/* Writes that text, of which the size is known. */
+void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text, size_t n);
+/* 0, or -2 for bits that nz_trie_encode_bits does not write for n bytes. */
+int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text, size_t n);
+
+#endif
