@@ -265,7 +265,6 @@ def test_an_integer_model_becomes_the_same_float_model(tmp_path):
     model = tiny()
     export.save(model, tmp_path / "m.safetensors", "m")
     again = export.load(tmp_path / "m.safetensors")
-    export.save(again, tmp_path / "n.safetensors", "m")
     assert loop.evaluate(again, ENGLISH) == pytest.approx(loop.evaluate(model, ENGLISH), rel=0.02)
-    twice = export.load(tmp_path / "n.safetensors")
-    assert all(map(torch.equal, again.state_dict().values(), twice.state_dict().values()))
+    for name, weight in again.state_dict().items():
+        assert (weight - model.state_dict()[name]).abs().max() < 0.02, name
