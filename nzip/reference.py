@@ -394,7 +394,7 @@ class M1:
     def _product(
         weights: Any, mult: list[int], bias: list[int] | None, act: list[int], limit: int
     ) -> list[int]:
-        """A matrix times activations, scaled to Q8, within +-limit."""
+        """A matrix times activations, scaled to Q8 (Q4 for the units), within +-limit."""
         result = []
         for row, row_weights in enumerate(weights):
             total = sum(w * a for w, a in zip(row_weights, act, strict=True))

@@ -15,7 +15,7 @@
 #define NZ_ACT_ZERO 64   /* an activation q in -63..63 is stored as q + 64 */
 #define NZ_ACT_MAX 63
 #define NZ_WEIGHT_MAX 63
-#define NZ_SCALE_SHIFT 12 /* accumulator * mult + bias, then this shift, is a Q8 number */
+#define NZ_SCALE_SHIFT 12 /* accumulator * mult + bias, then this shift, is a Q8 number; Q4 for the units */
 #define NZ_LOGIT_MAX 3071 /* logits are Q8, so +-12 */
 #define NZ_GATE_MAX 2047  /* the arguments of the gate table are Q8, so +-8 */
 #define NZ_VALUE_MAX 511  /* what a unit takes in, Q8, so +-2 */

@@ -13,9 +13,29 @@ from torch import Tensor
 
 from .. import models
 from ..models import FORMAT
-from .model import EMBED_SCALE, M1, MULT_UNIT, SCALE_SHIFT, Config, quantise_rows
+from .model import (
+    EMBED_SCALE,
+    M1,
+    MULT_UNIT,
+    SCALE_SHIFT,
+    UNITS_MULT_UNIT,
+    UNITS_ONE,
+    Config,
+    quantise_rows,
+)
 
-BIAS_UNIT = 256 << SCALE_SHIFT
+# What a layer puts out is Q4 if the blocks add it up, else Q8.
+MULT_UNITS = {
+    "enter": UNITS_MULT_UNIT,
+    "gates": MULT_UNIT,
+    "leave": UNITS_MULT_UNIT,
+    "out": MULT_UNIT,
+}
+BIAS_UNITS = {
+    "enter": UNITS_ONE << SCALE_SHIFT,
+    "gates": 256 << SCALE_SHIFT,
+    "out": 256 << SCALE_SHIFT,
+}
 KINDS = {"I8": "i1", "U8": "u1", "I32": "<i4"}
 
 
@@ -41,11 +61,12 @@ def integers(model: M1) -> dict[str, np.ndarray]:
         table = (model.table.weight[:-1] * EMBED_SCALE).round().clamp(-127, 127)
         tensors = {"table": table.to(torch.int8).numpy(), "check": model.check.numpy()}
     for name, (weight, bias) in _layers(model).items():
-        ints, mult = quantise_rows(weight.reshape(-1, weight.shape[-1]))
+        ints, mult = quantise_rows(weight.reshape(-1, weight.shape[-1]), MULT_UNITS[name])
         tensors[name] = ints.to(torch.int8).view_as(weight).numpy()
         tensors[f"{name}_mult"] = mult.to(torch.int32).view(weight.shape[:-1]).numpy()
         if bias is not None:
-            tensors[f"{name}_bias"] = (bias.double() * BIAS_UNIT).round().to(torch.int32).numpy()
+            rounded = (bias.double() * BIAS_UNITS[name]).round()
+            tensors[f"{name}_bias"] = rounded.to(torch.int32).numpy()
     return tensors
 
 
@@ -94,10 +115,10 @@ def load(path: Path, tables: str = "") -> M1:
     _take_tables(model, tensors)
 
     def weight(name: str) -> Tensor:
-        return tensors[name] * (tensors[f"{name}_mult"].unsqueeze(-1) * MULT_UNIT)
+        return tensors[name] * (tensors[f"{name}_mult"].unsqueeze(-1) * MULT_UNITS[name])
 
     def bias(name: str) -> Tensor:
-        return tensors[f"{name}_bias"] / BIAS_UNIT
+        return tensors[f"{name}_bias"] / BIAS_UNITS[name]
 
     for name in ("enter", "out"):
         getattr(model, name).copy_(weight(name))

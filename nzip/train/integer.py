@@ -42,7 +42,7 @@ class IntegerM1:
         self.rsqrt = torch.tensor(reference.rsqrt_table(), device=device)
 
     def _product(self, name: str, act: Tensor, limit: int, block: int | None = None) -> Tensor:
-        """A matrix times activations, scaled to Q8: int32 [..., rows]."""
+        """A matrix times activations, scaled to Q8 (Q4 for the units): int32 [..., rows]."""
 
         def part(kind: str) -> Tensor:
             tensor = self.t[name + kind]

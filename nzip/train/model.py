@@ -26,8 +26,10 @@ ACT_SCALE = 21  # an activation a is the integer round(21 a), clamped to +-63, s
 ACT_MAX = 63
 WEIGHT_MAX = 63
 EMBED_SCALE = 42  # an embedding entry e is the int8 round(42 e)
-SCALE_SHIFT = 12  # a row's accumulator times its mult, shifted by this, is a Q8 number
+SCALE_SHIFT = 12  # a row's accumulator times its mult, shifted by this, is a Q8 number,
+UNITS_ONE = 16  # or, for what the blocks add up, a Q4 number, which reaches to +-2048
 MULT_UNIT = ACT_SCALE / (256 << SCALE_SHIFT)  # a row's weights are its integers * mult * this
+UNITS_MULT_UNIT = ACT_SCALE / (UNITS_ONE << SCALE_SHIFT)
 VALUE_MAX = 2.0  # what a unit of the recurrence takes in is clamped to +-2
 
 
@@ -158,22 +160,22 @@ def choose_checks(text: Tensor, config: Config) -> Tensor:
     return torch.cat(checks)
 
 
-def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers in +-WEIGHT_MAX and a whole mult a row: ``weight ~ ints * mult * MULT_UNIT``."""
+def quantise_rows(weight: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """Integers in +-WEIGHT_MAX and a whole mult a row: ``weight ~ ints * mult * unit``."""
     most = weight.abs().amax(dim=1, keepdim=True)
-    mult = (most / (WEIGHT_MAX * MULT_UNIT)).ceil_().clamp_min_(1)
-    return (weight / (mult * MULT_UNIT)).round_(), mult
+    mult = (most / (WEIGHT_MAX * unit)).ceil_().clamp_min_(1)
+    return (weight / (mult * unit)).round_(), mult
 
 
 class _QuantiseWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight: Tensor) -> Tensor:
-        ints, mult = quantise_rows(weight)
-        return ints.mul_(mult * MULT_UNIT)
+    def forward(ctx, weight: Tensor, unit: float) -> Tensor:
+        ints, mult = quantise_rows(weight, unit)
+        return ints.mul_(mult * unit)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return grad
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
 LIMIT = ACT_MAX / ACT_SCALE
@@ -223,7 +225,7 @@ def _fast(x: Tensor) -> bool:
 class _Normalise(torch.autograd.Function):
     """x over its root mean square, quantised. x: float [T, B, hidden].
 
-    The kernel takes the mean of squares of multiples of 1/256, and at least 1 of those.
+    The kernel takes the mean of squares of multiples of 1/16, and at least 1 of those.
     """
 
     @staticmethod
@@ -232,7 +234,7 @@ class _Normalise(torch.autograd.Function):
             inverse, y = x.new_empty(*x.shape[:2], 1), torch.empty_like(x)
             _on_cpu(_cell.normalise_forward, x, inverse.numel(), quantise, x, inverse, y)
         else:
-            inverse = x.square().mean(dim=2, keepdim=True).clamp_min_(2.0**-16).rsqrt_()
+            inverse = x.square().mean(dim=2, keepdim=True).clamp_min_(UNITS_ONE**-2).rsqrt_()
             y = x * inverse
             y = _round_activation(y) if quantise else y.clamp_(-LIMIT, LIMIT)
         ctx.save_for_backward(x, inverse)
@@ -401,8 +403,8 @@ class M1(nn.Module):
         steps, batch = text.shape
         config = self.config
 
-        def rounded(weight: Tensor) -> Tensor:
-            return _QuantiseWeight.apply(weight) if quantise else weight
+        def rounded(weight: Tensor, unit: float = UNITS_MULT_UNIT) -> Tensor:
+            return _QuantiseWeight.apply(weight, unit) if quantise else weight
 
         embedded, history, words = self.embed(text, state)
         embedded = _QuantiseActivation.apply(embedded, quantise)
@@ -411,7 +413,7 @@ class M1(nn.Module):
         for k in range(config.blocks):
             u = _Normalise.apply(x.view(steps, batch, -1), quantise)
             y, last_h = _Recurrence.apply(
-                u, rounded(self.gates[k]), self.gates_bias[k], state.h[k], quantise
+                u, rounded(self.gates[k], MULT_UNIT), self.gates_bias[k], state.h[k], quantise
             )
             h.append(last_h)
             x = torch.addmm(x, y.view_as(x), rounded(self.leave[k]).t())
@@ -421,7 +423,7 @@ class M1(nn.Module):
 
     def logits(self, features: Tensor, quantise: bool = True) -> Tensor:
         """All node logits, float [T, B, 256] (entry 0 unused)."""
-        out = _QuantiseWeight.apply(self.out) if quantise else self.out
+        out = _QuantiseWeight.apply(self.out, MULT_UNIT) if quantise else self.out
         return F.linear(features, out, self.out_bias)
 
     def loss(self, features: Tensor, text: Tensor, quantise: bool = True) -> Tensor:
@@ -430,7 +432,7 @@ class M1(nn.Module):
         Only nodes that some byte passes are computed: the 15 of the high nibble, then, for the
         positions that share a high nibble, the 15 below it.
         """
-        out = _QuantiseWeight.apply(self.out) if quantise else self.out
+        out = _QuantiseWeight.apply(self.out, MULT_UNIT) if quantise else self.out
         flat = features.reshape(-1, features.shape[-1])
         byte = text.reshape(-1).long()
         high, low = byte >> 4, byte & 15
