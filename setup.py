@@ -8,7 +8,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
-HEADERS = ("common.h", "coder.h", "engine.h", "engine.inc", "tables.h", "target.h", "trie.h")
+HEADERS = ("common.h", "coder.h", "engine.h", "tables.h", "target.h", "trie.h")
+PARTS = ("engine.inc", "m1.inc", "adaptive.inc", "ac.inc", "windows.inc")
 flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
     flags = []
@@ -24,7 +25,11 @@ def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Exten
         f"nzip.{name}",
         [f"nzip/{name}.pyx", *sources],
         include_dirs=["nzip", "nzip/kernel"],
-        depends=[*(KERNEL + name for name in HEADERS), TRAIN + "cell.h", TRAIN + "cell.inc"],
+        depends=[
+            *(KERNEL + name for name in HEADERS + PARTS),
+            TRAIN + "cell.h",
+            TRAIN + "cell.inc",
+        ],
         extra_compile_args=[*flags, *more_flags],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,

@@ -2,7 +2,7 @@
 """M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -19,9 +19,9 @@ cdef extern from "kernel/engine.h" nogil:
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t) noexcept nogil
         int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
-        size_t (*eqinfo_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
-        int (*eqinfo_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
-        int (*eqinfo_tree)(const nz_model *, int, uint32_t *, uint8_t *) noexcept nogil
+        size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
     int nz_block_lanes(size_t, int)
@@ -189,8 +189,9 @@ def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text no
 
 
 def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] text not None,
-                  size_t room=0):
-    """Encode a block as windows of ``width`` bits; None as for ac_encode."""
+                  size_t room=0, int reset_every=1):
+    """Encode a block as windows of ``width`` bits; None as for ac_encode. M1 starts afresh at every
+    ``reset_every``-th window, or with 0 at the first only."""
     cdef const nz_engine *engine = _get_engine()
     cdef size_t n = text.shape[0], size
     if n == 0:
@@ -200,13 +201,14 @@ def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] te
         raise MemoryError
     try:
         with nogil:
-            size = engine.eqinfo_encode(predictor.model, width, &text[0], n, out, n + room - 1)
+            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, n + room - 1)
         return _finish(out, size)
     finally:
         free(out)
 
 
-def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code, size_t size):
+def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code, size_t size,
+                  int reset_every=1):
     """Decode a block of ``size`` bytes; ValueError if no encoder writes such a code."""
     cdef const nz_engine *engine = _get_engine()
     cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
@@ -215,7 +217,7 @@ def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] co
     result = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
     with nogil:
-        rc = engine.eqinfo_decode(predictor.model, width, source, length, target, size)
+        rc = engine.eqinfo_decode(predictor.model, width, reset_every, source, length, target, size)
     if rc == -1:
         raise MemoryError
     if rc:
@@ -224,22 +226,23 @@ def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] co
 
 
 def eqinfo_tree(Predictor predictor not None, int width):
-    """All windows of ``width`` bits, at most 20: for each codeword, in order, the codeword of its
-    string without the last byte (native uint32, 0xffffffff for a single byte) and that byte, as two
-    bytearrays."""
+    """All windows of ``width`` bits, at most 20: for each codeword, in order, its string's length (native
+    uint16) and last byte, as two bytearrays. Raises OverflowError if a string is too long."""
     cdef const nz_engine *engine = _get_engine()
     if not 8 <= width <= 20:
         raise ValueError("a tree has windows of 8 to 20 bits")
     cdef size_t n = (1 << width) - (16 if width >= 16 else 0)
     cdef int rc
-    parents, last = bytearray(4 * n), bytearray(n)
-    cdef uint8_t[::1] parent = parents
+    lengths, last = bytearray(2 * n), bytearray(n)
+    cdef uint8_t[::1] length = lengths
     cdef uint8_t[::1] byte = last
     with nogil:
-        rc = engine.eqinfo_tree(predictor.model, width, <uint32_t *>&parent[0], &byte[0])
+        rc = engine.eqinfo_tree(predictor.model, width, <uint16_t *>&length[0], &byte[0])
+    if rc == -2:
+        raise OverflowError("a window of more than 65,535 bytes")
     if rc:
         raise MemoryError
-    return parents, last
+    return lengths, last
 
 
 def logits(Predictor predictor not None, const uint8_t[::1] text not None, int lanes=1):

@@ -10,9 +10,9 @@ cdef extern from "kernel/trie.h" nogil:
     ctypedef struct nz_trie:
         uint32_t nodes, longest, cells
         const uint32_t *start
-        const uint32_t *length
+        const uint16_t *length
         const uint8_t *strings
-    int nz_trie_build(nz_trie *, uint32_t, const uint32_t *, const uint8_t *)
+    int nz_trie_build(nz_trie *, uint32_t, const uint16_t *, const uint8_t *)
     void nz_trie_free(nz_trie *)
     size_t nz_trie_encode(const nz_trie *, const uint8_t *, size_t, int, int, void *)
     size_t nz_trie_encode_bits(const nz_trie *, const uint8_t *, size_t, int, int, uint8_t *, size_t)
@@ -27,7 +27,7 @@ cdef size_t _NO_ROOM = <size_t>-1
 cdef class Trie:
     """The windows of a width, by their codewords.
 
-    ``parents`` and ``last`` are as ``_predict.eqinfo_tree`` gives them. Raises ValueError if they are
+    ``lengths`` and ``last`` are as ``_predict.eqinfo_tree`` gives them. Raises ValueError if they are
     not a complete dictionary in order. Numbers are native uint16 where there are at most 65,536 of
     them, else uint32.
     """
@@ -35,12 +35,12 @@ cdef class Trie:
     cdef nz_trie trie
     cdef readonly int itemsize  # bytes of a number
 
-    def __cinit__(self, const uint8_t[::1] parents not None, const uint8_t[::1] last not None):
+    def __cinit__(self, const uint8_t[::1] lengths not None, const uint8_t[::1] last not None):
         cdef size_t n = last.shape[0]
         cdef int rc = -2
-        if <size_t>parents.shape[0] == 4 * n and 256 <= n <= 1 << 20:
+        if <size_t>lengths.shape[0] == 2 * n and 256 <= n <= 1 << 20:
             with nogil:
-                rc = nz_trie_build(&self.trie, <uint32_t>n, <const uint32_t *>&parents[0], &last[0])
+                rc = nz_trie_build(&self.trie, <uint32_t>n, <const uint16_t *>&lengths[0], &last[0])
         if rc == -1:
             raise MemoryError
         if rc:

@@ -72,6 +72,30 @@ Window = Annotated[
     int, typer.Option("-w", "--window", min=8, max=64, help="Bits of a window, for eqinfo.")
 ]
 
+ResetEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--reset-every",
+        min=1,
+        max=255,
+        metavar="K",
+        help="eqinfo: M1 starts afresh at every K-th window, not at each.",
+    ),
+]
+
+
+class ContextName(StrEnum):
+    """What M1 keeps from window to window."""
+
+    reset = "reset"
+    carry = "carry"
+
+
+Context = Annotated[
+    ContextName,
+    typer.Option("--context", help="eqinfo: M1 starts afresh at windows, or carries on."),
+]
+
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
 
 
@@ -262,6 +286,8 @@ def compress(
     files: Files = None,
     mode: Annotated[ModeName, typer.Option("-m", "--mode", help="How to code.")] = ModeName.ac,
     window: Window = 16,
+    context: Context = ContextName.reset,
+    reset_every: ResetEvery = None,
     level: Level = modes.DEFAULT_LEVEL,
     adapt: Annotated[
         bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or M1 alone.")
@@ -284,9 +310,18 @@ def compress(
     """Compress FILE to FILE.nz, or stdin to stdout."""
     from .stream import Compressor
 
+    if context is ContextName.carry and reset_every is not None:
+        raise typer.BadParameter("--context carry and --reset-every exclude each other")
+
     def make() -> Compressor:
         return Compressor(
-            mode.value, level=level, window=window, model=model, adapt=adapt, threads=threads
+            mode.value,
+            level=level,
+            window=window,
+            reset_every=0 if context is ContextName.carry else reset_every or 1,
+            model=model,
+            adapt=adapt,
+            threads=threads,
         )
 
     make().close()  # a wrong setting is found before a file is touched

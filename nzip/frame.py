@@ -32,6 +32,7 @@ ADAPTIVE = 3  # coded by adaptive mixing alone, in a frame of coding AC
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
+MAX_RESET_EVERY = 255  # windows
 MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header
 SHORT_CHECK = 1 << 16  # content below this has a check of 2 bytes, else 4
 
@@ -43,10 +44,13 @@ class Header:
     coding: int
     model: bytes = b""  # first bytes of the model's digest
     window: int = 0  # bits, for eqinfo
+    reset_every: int = 1  # windows after which M1 starts afresh, for eqinfo; 0: never
 
     def pack(self) -> bytes:
         """The header's bytes."""
         window = bytes([self.window]) if self.coding == EQINFO else b""
+        if self.coding == EQINFO and self.reset_every != 1:
+            window = bytes([self.window | 128, self.reset_every])
         return MAGIC + bytes([VERSION << 4 | self.coding]) + self.model + window
 
 
@@ -84,14 +88,20 @@ def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
         _need(data, at + MODEL_PREFIX)
         model = bytes(data[at : at + MODEL_PREFIX])
         at += MODEL_PREFIX
-    window = 0
+    window, reset_every = 0, 1
     if coding == EQINFO:
         _need(data, at + 1)
-        window = data[at]
+        window = data[at] & 127
         at += 1
+        if data[at - 1] & 128:
+            _need(data, at + 1)
+            reset_every = data[at]
+            at += 1
+            if reset_every == 1:
+                raise FormatError("a reset at each window is not to be stated")
         if not MIN_WINDOW <= window <= MAX_WINDOW:
             raise FormatError(f"a window of {window} bits (allowed: {MIN_WINDOW} to {MAX_WINDOW})")
-    return Header(coding, model, window), at
+    return Header(coding, model, window, reset_every), at
 
 
 def is_skippable(data: Data, at: int = 0) -> bool:

@@ -13,7 +13,10 @@ from .errors import FormatError, ModelNotFoundError, TruncatedError
 def _describe(header: frame.Header) -> str:
     mode = frame.CODINGS[header.coding]
     if header.coding == frame.EQINFO:
-        return f"{mode} w={header.window}"
+        reset = {0: " context carried", 1: ""}.get(
+            header.reset_every, f" reset every {header.reset_every}"
+        )
+        return f"{mode} w={header.window}{reset}"
     return {frame.AC_PLAIN: "ac (M1 alone)", frame.AC_ADAPTIVE: "ac (without M1)"}.get(
         header.coding, mode
     )

@@ -279,16 +279,23 @@ def _ones(count: int, p1: int, root: bool, depth: int) -> int:
     return clamp(ones, leaves, count - leaves) if root else ones
 
 
-def encode_windows(text: bytes, width: int, tree: Tree) -> list[int]:
+def _starts_afresh(window: int, reset_every: int) -> bool:
+    """Does M1 start afresh at this window? With ``reset_every`` 0 it does at the first only."""
+    return window % reset_every == 0 if reset_every else window == 0
+
+
+def encode_windows(text: bytes, width: int, tree: Tree, reset_every: int = 1) -> list[int]:
     """The codeword of each window of ``text``."""
-    codes = []
-    at = 0
+    codes: list[int] = []
+    at = context = 0
     while at < len(text):
         low, count, start = 0, window_codewords(width), at
+        if _starts_afresh(len(codes), reset_every):
+            context = at
         while at < len(text) and count > 1:
             root = at == start
             inner, share = (low, count) if root else (low + 1, count - 1)  # low itself: stop here
-            p1, node = tree(text[start:at]), 1
+            p1, node = tree(text[context:at]), 1
             for depth in range(8):
                 ones = _ones(share, p1(node), root, depth)
                 bit = text[at] >> (7 - depth) & 1
@@ -303,16 +310,19 @@ def encode_windows(text: bytes, width: int, tree: Tree) -> list[int]:
     return codes
 
 
-def decode_windows(codes: Sequence[int], width: int, tree: Tree) -> bytes:
+def decode_windows(codes: Sequence[int], width: int, tree: Tree, reset_every: int = 1) -> bytes:
     """The text of windows."""
     text = bytearray()
-    for code in codes:
+    context = 0
+    for number, code in enumerate(codes):
         count, window = window_codewords(width), bytearray()
+        if _starts_afresh(number, reset_every):
+            context = len(text)
         while not window or (code > 0 and count > 1):
             root = not window
             share = count if root else count - 1
             code -= not root
-            p1, node = tree(bytes(window)), 1
+            p1, node = tree(bytes(text[context:] + window)), 1
             for depth in range(8):
                 ones = _ones(share, p1(node), root, depth)
                 bit = int(code >= share - ones)
@@ -833,9 +843,9 @@ def ac_block(
     return bytes(out)
 
 
-def eqinfo_block(text: bytes, width: int, m1: M1) -> bytes:
+def eqinfo_block(text: bytes, width: int, m1: M1, reset_every: int = 1) -> bytes:
     """A block of ``eqinfo``: ``width`` bits a codeword, the last byte filled with zeros."""
-    codes = encode_windows(text, width, m1_tree(m1))
+    codes = encode_windows(text, width, m1_tree(m1), reset_every)
     bits = "".join(f"{code:0{width}b}" for code in codes)
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -81,9 +81,10 @@ class _Workers:
 class Compressor:
     """Makes one frame from data given in pieces; the pieces' sizes do not change the frame.
 
-    mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. model: name or path
-    of a model. adapt: False leaves ``ac`` to M1 alone. threads: None for all cores. Raises
-    ValueError for a setting out of range and ModelNotFoundError.
+    mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
+    after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
+    leaves ``ac`` to M1 alone. threads: None for all cores. Raises ValueError for a setting out of
+    range and ModelNotFoundError.
     """
 
     def __init__(
@@ -92,17 +93,21 @@ class Compressor:
         *,
         level: int = modes.DEFAULT_LEVEL,
         window: int = 16,
+        reset_every: int = 1,
         model: str | os.PathLike[str] | None = None,
         adapt: bool = True,
         threads: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
-        self._mode, self._block_size, m1 = modes.choose(mode, level, window, name, adapt)
+        self._mode, self._block_size, m1 = modes.choose(
+            mode, level, window, reset_every, name, adapt
+        )
         self._digest = m1.digest if m1 else b""
         self._header = frame.Header(
             self._mode.coding,
             self._digest[: frame.MODEL_PREFIX],
             window if mode == "eqinfo" else 0,
+            reset_every if mode == "eqinfo" else 1,
         ).pack()
         self._head = self._header
         self._workers = _Workers(threads)

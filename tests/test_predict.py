@@ -75,11 +75,13 @@ def test_x86_filter_is_undone_on_any_bytes():
 
 
 @pytest.mark.parametrize("width", [8, 16, 23, 32, 64])
-def test_eqinfo_block_equals_reference(small_model, width):
+@pytest.mark.parametrize("reset_every", [1, 2, 3, 0])
+def test_eqinfo_block_equals_reference(small_model, width, reset_every):
     text = ENGLISH[:70]
-    code = reference.eqinfo_block(text, width, small_model.reference())
-    assert _predict.eqinfo_encode(small_model.predictor, width, text, ROOM) == code
-    assert _predict.eqinfo_decode(small_model.predictor, width, code, len(text)) == text
+    code = reference.eqinfo_block(text, width, small_model.reference(), reset_every)
+    predictor = small_model.predictor
+    assert _predict.eqinfo_encode(predictor, width, text, ROOM, reset_every) == code
+    assert _predict.eqinfo_decode(predictor, width, code, len(text), reset_every) == text
 
 
 def test_lane_counts_and_bounds_are_the_references():
@@ -127,8 +129,10 @@ for shape in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80
             code = _predict.ac_encode(p, adapt, text, 10**6)
             digest.update(code)
             assert _predict.ac_decode(p, adapt, code, size) == text
-    for width in (8, 16, 37, 64):
-        digest.update(_predict.eqinfo_encode(p, width, blob[:2000], 10**6))
+    for width, every in ((8, 1), (16, 1), (16, 3), (37, 1), (64, 2), (64, 0)):
+        code = _predict.eqinfo_encode(p, width, blob[:2000], 10**6, every)
+        digest.update(code)
+        assert _predict.eqinfo_decode(p, width, code, 2000, every) == blob[:2000]
 digest.update(_predict.ac_encode(None, True, blob, 10**6))
 print(_predict.engine_name(), digest.hexdigest())
 """

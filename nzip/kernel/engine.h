@@ -49,11 +49,12 @@ typedef struct {
                      size_t known);
     /* Probability (1..65535) of a one at each bit of a block: uint16 [n][8]. */
     int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out);
-    size_t (*eqinfo_encode)(const nz_model *, int width, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
-    int (*eqinfo_decode)(const nz_model *, int width, const uint8_t *in, size_t size, uint8_t *text, size_t n);
-    /* All windows of a width of at most 20 bits: 0 and parent and last byte of each codeword's string
-       (trie.h), nz_window_codewords of them; -1: no memory. */
-    int (*eqinfo_tree)(const nz_model *, int width, uint32_t *parent, uint8_t *byte);
+    /* M1 starts afresh at every reset_every-th window; 0: only at the first. */
+    size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
+    int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, uint8_t *text, size_t n);
+    /* All windows of a width of at most 20 bits: length and last byte of each codeword's string (trie.h),
+       nz_window_codewords of them. -1: no memory; -2: a string is too long. */
+    int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte);
     /* Node logits (Q8) that M1 gives at each byte of a text: int16 [n][256], entry 0 unused. */
     int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out);
 } nz_engine;

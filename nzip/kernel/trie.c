@@ -92,64 +92,63 @@ static uint32_t place_children(builder *b, const uint32_t *children, int count, 
     return offset;
 }
 
-/* Lengths and strings: a string shares the bytes of the first one that goes on from it. */
-static int lay_out(nz_trie *t, const uint32_t *parent, const uint8_t *byte) {
+/* A string's parent, the string without its last byte, is on the path to the string before it; the bytes
+   of one parent's children rise; and every single byte is there. Parents of single bytes: NONE. */
+static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte, uint32_t *parent, uint32_t *path) {
+    uint32_t depth = 0, singles = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t own = length[i];
+        if (own == 0 || own > depth + 1) return 0;
+        if (own <= depth && byte[path[own]] >= byte[i]) return 0;
+        parent[i] = own == 1 ? NONE : path[own - 1];
+        path[own] = i;
+        depth = own;
+        singles += own == 1;
+    }
+    return singles == 256;
+}
+
+/* A string shares the bytes of the first one that goes on from it. */
+static int lay_out(nz_trie *t, const uint32_t *parent, const uint16_t *length, const uint8_t *byte) {
     uint32_t n = t->nodes;
     size_t total = 0, at = 0;
     t->start = malloc(n * sizeof *t->start);
     t->length = malloc(n * sizeof *t->length);
     if (!t->start || !t->length) return -1;
+    memcpy(t->length, length, n * sizeof *length);
     for (uint32_t i = 0; i < n; i++) {
-        t->length[i] = parent[i] == NONE ? 1 : t->length[parent[i]] + 1;
-        if (t->length[i] > t->longest) t->longest = t->length[i];
-        if (i + 1 == n || parent[i + 1] != i) total += t->length[i];
+        if (length[i] > t->longest) t->longest = length[i];
+        if (i + 1 == n || length[i + 1] <= length[i]) total += length[i];
     }
-    if (total > UINT32_MAX) return -2;
+    if (total > UINT32_MAX - 16) return -2;
     t->strings = malloc(total + 16); /* copy_string reads sixteen bytes */
     if (!t->strings) return -1;
     for (uint32_t i = 0; i < n; i++) {
         t->start[i] = (uint32_t)at;
-        if (i + 1 < n && parent[i + 1] == i) continue;
-        at += t->length[i];
+        if (i + 1 < n && length[i + 1] > length[i]) continue;
+        at += length[i];
         size_t end = at;
         for (uint32_t k = i; k != NONE; k = parent[k]) t->strings[--end] = byte[k];
     }
     return 0;
 }
 
-/* Is each string's parent the one before or one that that goes on from, its bytes rising, and every
-   single byte there? */
-static int is_ordered(uint32_t n, const uint32_t *parent, const uint8_t *byte) {
-    uint32_t roots = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (parent[i] == NONE && byte[i] != roots++) return 0;
-        if (i == 0) {
-            if (parent[i] != NONE) return 0;
-            continue;
-        }
-        uint32_t k = i - 1, sibling = NONE;
-        while (k != NONE && k != parent[i]) {
-            sibling = k;
-            k = parent[k];
-        }
-        if (k != parent[i]) return 0;
-        if (sibling != NONE && byte[sibling] >= byte[i]) return 0;
-    }
-    return roots == 256;
-}
-
-int nz_trie_build(nz_trie *t, uint32_t nodes, const uint32_t *parent, const uint8_t *byte) {
+int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint8_t *byte) {
     builder b = {t, NULL, NULL, NULL, NULL, NONE, 0};
     int rc = -1;
     memset(t, 0, sizeof *t);
-    if (nodes < 256 || nodes > NZ_TRIE_MAX_NODES || !is_ordered(nodes, parent, byte)) return -2;
+    if (nodes < 256 || nodes > NZ_TRIE_MAX_NODES) return -2;
     t->nodes = nodes;
     /* Children of node i: child[first[i + 1] ..., the root being node -1; nodes by number of children. */
     uint32_t *first = calloc((size_t)nodes + 2, sizeof *first), *child = malloc(nodes * sizeof *child);
-    uint32_t *cell_of = malloc(nodes * sizeof *cell_of), *order = malloc(nodes * sizeof *order);
-    uint32_t *offset_of = malloc(nodes * sizeof *offset_of);
+    uint32_t *cell_of = malloc(nodes * sizeof *cell_of), *order = malloc((nodes + 1) * sizeof *order);
+    uint32_t *offset_of = malloc(nodes * sizeof *offset_of), *parent = malloc(nodes * sizeof *parent);
     uint32_t by_count[258] = {0};
-    if (!first || !child || !cell_of || !order || !offset_of) goto end;
+    if (!first || !child || !cell_of || !order || !offset_of || !parent) goto end;
+    if (!find_parents(nodes, length, byte, parent, order)) { /* `order` has room for a path: at most `nodes` */
+        rc = -2;
+        goto end;
+    }
     for (uint32_t i = 0; i < nodes; i++) first[parent[i] + 2]++; /* the root's are first[1] */
     for (uint32_t i = 1; i <= nodes; i++) by_count[256 - first[i + 1] + 1]++;
     for (int i = 1; i < 258; i++) by_count[i] += by_count[i - 1];
@@ -158,7 +157,7 @@ int nz_trie_build(nz_trie *t, uint32_t nodes, const uint32_t *parent, const uint
     for (uint32_t i = 0; i < nodes; i++) child[first[parent[i] + 1]++] = i;
     for (uint32_t i = nodes + 1; i > 0; i--) first[i] = first[i - 1];
     first[0] = 0;
-    rc = lay_out(t, parent, byte);
+    rc = lay_out(t, parent, length, byte);
     if (rc) goto end;
     rc = -1;
     if (grow(&b)) goto end;
@@ -193,6 +192,7 @@ end:
     free(cell_of);
     free(order);
     free(offset_of);
+    free(parent);
     free(b.next);
     free(b.previous);
     free(b.taken);

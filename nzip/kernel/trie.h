@@ -18,14 +18,14 @@ typedef struct {
     uint32_t root;    /* offset << 8 */
     uint32_t *cell, *number;    /* [cells]; number: of the string that ends here */
     uint32_t cells;
-    uint32_t *start, *length;   /* [nodes]: a string's place in `strings` */
+    uint32_t *start;  /* [nodes]: a string's place in `strings` */
+    uint16_t *length; /* [nodes] */
     uint8_t *strings;
 } nz_trie;
 
-/* parent[i]: the string without its last byte, itself a lower number, or NZ_TRIE_ROOT; byte[i]: the last
-   byte. 0, -1: no memory, -2: not such a dictionary. */
-#define NZ_TRIE_ROOT UINT32_MAX
-int nz_trie_build(nz_trie *t, uint32_t nodes, const uint32_t *parent, const uint8_t *byte);
+/* length[i], byte[i]: of string i and its last byte, which with the order says what it is. 0, -1: no
+   memory, -2: not such a dictionary. */
+int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint8_t *byte);
 void nz_trie_free(nz_trie *t);
 
 /* The number of each window of a text, `size` bytes each (2 or 4, this machine's order); how many. At

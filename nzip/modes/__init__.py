@@ -40,7 +40,7 @@ class Mode(Protocol):
 
 
 def choose(
-    mode: str, level: int, window: int, model: str | None, adapt: bool
+    mode: str, level: int, window: int, reset_every: int, model: str | None, adapt: bool
 ) -> tuple[Mode, int, Model | None]:
     """(mode, block size, model) for what a caller asked for. Raises ValueError."""
     if mode not in MODES:
@@ -51,12 +51,14 @@ def choose(
         raise ValueError(
             f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}"
         )
+    if not 0 <= reset_every <= frame.MAX_RESET_EVERY:
+        raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {reset_every}")
     with_model, block_size = LEVELS[level]
     if mode == "static":
         return Static(), LEVELS[DEFAULT_LEVEL][1], None
     if mode == "eqinfo":
         m1 = models.load(model)
-        return EqInfo(m1.predictor, window), LEVELS[DEFAULT_LEVEL][1], m1
+        return EqInfo(m1, window, reset_every), LEVELS[DEFAULT_LEVEL][1], m1
     if with_model or model is not None or not adapt:
         m1 = models.load(model)
         return Ac(m1.predictor, adapt), block_size, m1
@@ -67,8 +69,7 @@ def from_header(header: frame.Header, model: Model | None) -> Mode:
     """The mode that decodes a frame's blocks."""
     if header.coding == frame.STATIC:
         return Static()
-    predictor = model.predictor if model else None
     if header.coding == frame.EQINFO:
-        assert predictor is not None  # WITH_MODEL holds EQINFO
-        return EqInfo(predictor, header.window)
-    return Ac(predictor, header.coding != frame.AC_PLAIN)
+        assert model is not None  # WITH_MODEL holds EQINFO
+        return EqInfo(model, header.window, header.reset_every)
+    return Ac(model.predictor if model else None, header.coding != frame.AC_PLAIN)

@@ -2,30 +2,51 @@
 
 Windows of exactly W bits, coder and M1 reset at each one. Where the paper pads an arithmetic code
 with zeros, a window here is one codeword of a block arithmetic code (Boncelet 1993), so that
-nothing is wasted on padding and every window decodes to exactly one string.
+nothing is wasted on padding and every window decodes to exactly one string. M1 may also be reset
+at every k-th window only, or never (the paper's ablation, section 6.1).
 """
 
 from __future__ import annotations
 
-from .. import _predict, frame
+from .. import _predict, frame, windows
+from .._trie import Trie
 from ..errors import FormatError
+from ..models import Model
 
 
 class EqInfo:
-    """Windows of ``width`` bits; see ``modes.Mode``."""
+    """Windows of ``width`` bits, M1 reset at every ``reset_every``-th (0: never); see
+    ``modes.Mode``."""
 
     coding = frame.EQINFO
 
-    def __init__(self, predictor: _predict.Predictor, width: int):
-        self._predictor = predictor
+    def __init__(self, model: Model, width: int, reset_every: int = 1):
+        self._model = model
         self._width = width
+        self._reset_every = reset_every
 
     def encode(self, block: bytes) -> tuple[int, bytes] | None:
-        code = _predict.eqinfo_encode(self._predictor, self._width, block)
+        trie = self._trie(len(block))
+        if trie is not None:
+            code = trie.encode_bits(self._width, block)
+        else:
+            code = _predict.eqinfo_encode(
+                self._model.predictor, self._width, block, reset_every=self._reset_every
+            )
         return None if code is None else (frame.CODED, code)
 
     def decode(self, code: bytes, size: int) -> bytes:
+        trie = self._trie(size)
         try:
-            return _predict.eqinfo_decode(self._predictor, self._width, code, size)
+            if trie is not None:
+                return trie.decode_bits(self._width, code, size)
+            return _predict.eqinfo_decode(
+                self._model.predictor, self._width, code, size, reset_every=self._reset_every
+            )
         except ValueError as error:
             raise FormatError(str(error)) from error
+
+    def _trie(self, size: int) -> Trie | None:
+        if self._reset_every != 1:
+            return None
+        return windows.worthwhile(self._model, self._width, size)

@@ -1,0 +1,130 @@
+"""Equal-Info Windows as a dictionary.
+
+Coder and M1 start afresh at each window, so what a codeword stands for depends on nothing before
+it: the windows of a width are a fixed dictionary. It is built once from M1, kept as a file in the
+user's cache folder under the hash of the model, and walked as a trie (kernel/trie.c): the same bits
+as running M1 window by window, at memory speed.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import zlib
+from pathlib import Path
+
+from . import _predict
+from ._trie import Trie
+from .models import SHIPPED, Model
+
+MAX_WIDTH = 20  # bits; 2^20 windows are some 10 MB in memory
+QUICK_WIDTH = 16  # up to here it is built in a fraction of a second, so always
+MAGIC = b"\x8fNW\x01"
+SUFFIX = ".windows"
+
+_tries: dict[tuple[bytes, int], Trie] = {}
+_lock = threading.Lock()
+
+
+def codewords(width: int) -> int:
+    """Windows of ``width`` bits; from 16 bits on, 16 numbers are left for special tokens."""
+    return (1 << width) - (16 if width >= 16 else 0)
+
+
+def cache_folder() -> Path:
+    """Where dictionaries are kept: NZIP_CACHE, else ``nzip`` in the user's cache folder."""
+    own = os.environ.get("NZIP_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "nzip"
+
+
+def _file_name(digest: bytes, width: int) -> str:
+    return f"{digest.hex()[:32]}-{width}{SUFFIX}"
+
+
+def pack(digest: bytes, width: int, lengths: bytes, last: bytes) -> bytes:
+    """A dictionary's file: magic, width, the model's digest, then, by zlib, the lengths (uint16,
+    little-endian) and last bytes of all strings in order, and at the end the SHA-256 of it all."""
+    words = array.array("H", lengths)
+    if sys.byteorder == "big":
+        words.byteswap()
+    data = MAGIC + bytes([width]) + digest + zlib.compress(words.tobytes() + last, 9)
+    return data + hashlib.sha256(data).digest()
+
+
+def unpack(data: bytes, digest: bytes, width: int) -> Trie:
+    """The dictionary in a file. Raises ValueError if it is not the one of that model and width."""
+    head = MAGIC + bytes([width]) + digest
+    if not data.startswith(head) or hashlib.sha256(data[:-32]).digest() != data[-32:]:
+        raise ValueError("not this dictionary")
+    count = codewords(width)
+    content = zlib.decompressobj()
+    raw = content.decompress(data[len(head) : -32], 3 * count + 1)
+    if len(raw) != 3 * count:
+        raise ValueError("not this dictionary")
+    words = array.array("H", raw[: 2 * count])
+    if sys.byteorder == "big":
+        words.byteswap()
+    return Trie(words.tobytes(), raw[2 * count :])
+
+
+def _read(digest: bytes, width: int) -> Trie | None:
+    name = _file_name(digest, width)
+    for folder in (SHIPPED, cache_folder()):
+        try:
+            return unpack((folder / name).read_bytes(), digest, width)
+        except (OSError, ValueError, zlib.error):
+            continue
+    return None
+
+
+def _keep(digest: bytes, width: int, data: bytes) -> None:
+    """Write a dictionary's file if that can be done; nothing depends on it."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
+            try:
+                stream.write(data)
+                stream.close()
+                os.replace(stream.name, folder / _file_name(digest, width))
+            except BaseException:
+                os.unlink(stream.name)
+                raise
+    except OSError:
+        pass
+
+
+def dictionary(model: Model, width: int) -> Trie:
+    """The windows of ``width`` bits, 8 to 20, under a model.
+
+    Raises ValueError for another width and OverflowError for a model whose windows are too long.
+    """
+    with _lock:
+        trie = _tries.get((model.digest, width))
+        if trie is None:
+            trie = _read(model.digest, width)
+            if trie is None:
+                lengths, last = _predict.eqinfo_tree(model.predictor, width)
+                _keep(model.digest, width, pack(model.digest, width, lengths, last))
+                trie = Trie(lengths, last)
+            _tries[model.digest, width] = trie
+        return trie
+
+
+def worthwhile(model: Model, width: int, size: int) -> Trie | None:
+    """The dictionary, if it is there or soon built beside coding ``size`` bytes; else None."""
+    if width > MAX_WIDTH or (
+        width > QUICK_WIDTH and (model.digest, width) not in _tries and size < 1 << width
+    ):
+        return None
+    try:
+        return dictionary(model, width)
+    except OverflowError:
+        return None
