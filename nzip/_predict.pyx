@@ -20,7 +20,7 @@ cdef extern from "kernel/engine.h" nogil:
         int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t) noexcept nogil
         int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
         size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
-        int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, size_t, uint8_t **, size_t *) noexcept nogil
         int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
@@ -207,22 +207,25 @@ def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] te
         free(out)
 
 
-def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code, size_t size,
-                  int reset_every=1):
-    """Decode a block of ``size`` bytes; ValueError if no encoder writes such a code."""
+def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code not None,
+                  size_t limit, int reset_every=1):
+    """The text of windows; ValueError if it has more than ``limit`` bytes or no encoder writes such a
+    code."""
     cdef const nz_engine *engine = _get_engine()
     cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
-    cdef size_t length = code.shape[0]
+    cdef size_t length = code.shape[0], n
+    cdef uint8_t *text
     cdef int rc
-    result = PyBytes_FromStringAndSize(NULL, size)
-    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
     with nogil:
-        rc = engine.eqinfo_decode(predictor.model, width, reset_every, source, length, target, size)
+        rc = engine.eqinfo_decode(predictor.model, width, reset_every, source, length, limit, &text, &n)
     if rc == -1:
         raise MemoryError
     if rc:
         raise ValueError("windows that no encoder writes")
-    return result
+    try:
+        return PyBytes_FromStringAndSize(<char *>text, n)
+    finally:
+        free(text)
 
 
 def eqinfo_tree(Predictor predictor not None, int width):

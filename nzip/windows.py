@@ -48,13 +48,13 @@ def _file_name(digest: bytes, width: int) -> str:
     return f"{digest.hex()[:32]}-{width}{SUFFIX}"
 
 
-def pack(digest: bytes, width: int, lengths: bytes, last: bytes) -> bytes:
+def pack(digest: bytes, width: int, lengths: bytearray, last: bytearray) -> bytes:
     """A dictionary's file: magic, width, the model's digest, then, by zlib, the lengths (uint16,
     little-endian) and last bytes of all strings in order, and at the end the SHA-256 of it all."""
-    words = array.array("H", lengths)
+    words = array.array("H", bytes(lengths))
     if sys.byteorder == "big":
         words.byteswap()
-    data = MAGIC + bytes([width]) + digest + zlib.compress(words.tobytes() + last, 9)
+    data = MAGIC + bytes([width]) + digest + zlib.compress(words.tobytes() + bytes(last), 9)
     return data + hashlib.sha256(data).digest()
 
 

@@ -51,7 +51,10 @@ typedef struct {
     int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out);
     /* M1 starts afresh at every reset_every-th window; 0: only at the first. */
     size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
-    int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, uint8_t *text, size_t n);
+    /* *text: from malloc, *n bytes of it; at most `limit`, more is an error. -1: no memory, -2: not a code
+       that eqinfo_encode writes. */
+    int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, size_t limit,
+                         uint8_t **text, size_t *n);
     /* All windows of a width of at most 20 bits: length and last byte of each codeword's string (trie.h),
        nz_window_codewords of them. -1: no memory; -2: a string is too long. */
     int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte);

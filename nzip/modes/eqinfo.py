@@ -40,11 +40,14 @@ class EqInfo:
         try:
             if trie is not None:
                 return trie.decode_bits(self._width, code, size)
-            return _predict.eqinfo_decode(
+            text = _predict.eqinfo_decode(
                 self._model.predictor, self._width, code, size, reset_every=self._reset_every
             )
         except ValueError as error:
             raise FormatError(str(error)) from error
+        if len(text) != size:
+            raise FormatError("windows that no encoder writes")
+        return text
 
     def _trie(self, size: int) -> Trie | None:
         if self._reset_every != 1:
