@@ -2,7 +2,7 @@
 """Windows by dictionary: thin over kernel/trie.h. One call a text, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 
@@ -63,6 +63,17 @@ cdef class Trie:
         """Bytes of the longest window."""
         return self.trie.longest
 
+    def tables(self):
+        """What the dictionary is made from: lengths and last bytes, as two bytearrays."""
+        cdef uint32_t i
+        lengths, last = bytearray(2 * self.trie.nodes), bytearray(self.trie.nodes)
+        cdef uint8_t[::1] length = lengths
+        cdef uint8_t[::1] byte = last
+        for i in range(self.trie.nodes):
+            (<uint16_t *>&length[0])[i] = self.trie.length[i]
+            byte[i] = self.trie.strings[self.trie.start[i] + self.trie.length[i] - 1]
+        return lengths, last
+
     def string(self, uint32_t number):
         """The bytes that a codeword stands for. Raises IndexError."""
         if number >= self.trie.nodes:
@@ -85,6 +96,48 @@ cdef class Trie:
             with nogil:
                 count = nz_trie_encode(&self.trie, &text[0], n, align, size, out)
             return PyBytes_FromStringAndSize(<char *>out, count * size)
+        finally:
+            free(out)
+
+    def encode_many(self, const uint8_t[::1] texts not None, const int64_t[::1] ends not None,
+                    bint align=False, int64_t eos=-1):
+        """The codewords of several texts that lie one behind the other.
+
+        ends: native int64, where each ends. eos: a number put behind each text's, or -1. Returns the
+        native numbers as bytes, and where each text's end among them, native int64 in a bytearray.
+        Raises ValueError for ends that fall or reach too far.
+        """
+        cdef size_t count = ends.shape[0], i, at = 0
+        cdef int64_t before = 0, total = texts.shape[0]
+        cdef int size = self.itemsize
+        result = bytearray(8 * count)
+        if count == 0:
+            return b"", result
+        for i in range(count):
+            if ends[i] < before or ends[i] > total:
+                raise ValueError("ends of texts that fall or lie outside them")
+            before = ends[i]
+        cdef uint8_t[::1] view = result
+        cdef int64_t *stops = <int64_t *>&view[0]
+        cdef uint8_t *out = <uint8_t *>malloc((<size_t>before + (count if eos >= 0 else 0) + 1) * size)
+        cdef const uint8_t *source = &texts[0] if total else NULL
+        if out is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                before = 0
+                for i in range(count):
+                    at += nz_trie_encode(&self.trie, source + before, ends[i] - before, align, size,
+                                         out + at * size)
+                    if eos >= 0:
+                        if size == 2:
+                            (<uint16_t *>out)[at] = <uint16_t>eos
+                        else:
+                            (<uint32_t *>out)[at] = <uint32_t>eos
+                        at += 1
+                    before = ends[i]
+                    stops[i] = <int64_t>at
+            return PyBytes_FromStringAndSize(<char *>out, at * size), result
         finally:
             free(out)
 

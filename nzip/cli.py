@@ -96,6 +96,14 @@ Context = Annotated[
     typer.Option("--context", help="eqinfo: M1 starts afresh at windows, or carries on."),
 ]
 
+
+def _resets(context: ContextName, reset_every: int | None) -> int:
+    """Windows after which M1 starts afresh, 0 for never."""
+    if context is ContextName.carry and reset_every is not None:
+        raise typer.BadParameter("--context carry and --reset-every exclude each other")
+    return 0 if context is ContextName.carry else reset_every or 1
+
+
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
 
 
@@ -310,15 +318,14 @@ def compress(
     """Compress FILE to FILE.nz, or stdin to stdout."""
     from .stream import Compressor
 
-    if context is ContextName.carry and reset_every is not None:
-        raise typer.BadParameter("--context carry and --reset-every exclude each other")
+    resets = _resets(context, reset_every)
 
     def make() -> Compressor:
         return Compressor(
             mode.value,
             level=level,
             window=window,
-            reset_every=0 if context is ContextName.carry else reset_every or 1,
+            reset_every=resets,
             model=model,
             adapt=adapt,
             threads=threads,
@@ -657,6 +664,92 @@ def evaluate_model(
             bits = sum(float(row["bpb"]) * int(row["bytes"]) for row in rows if row["bytes"])
             rows.append({"file": "total", "bytes": size, "bpb": bits / size})
     _table(columns, rows, as_json)
+
+
+class TokenizationName(StrEnum):
+    """What tokens are."""
+
+    eqinfo = "eqinfo"
+    ac = "ac"
+    static = "static"
+    gzip = "gzip"
+    bytes = "bytes"
+
+
+class SplitName(StrEnum):
+    """Where documents end."""
+
+    file = "file"
+    nul = "nul"
+    jsonl = "jsonl"
+
+
+@app.command()
+def tokenize(
+    paths: Annotated[list[Path], typer.Argument(help="Text files, *.zst, folders.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write: .bin, .npy or .parquet.")
+    ],
+    tokenization: Annotated[
+        TokenizationName,
+        typer.Option(help="Equal-Info Windows, or what the paper compares them with."),
+    ] = TokenizationName.eqinfo,
+    window: Window = 16,
+    token_bits: Annotated[
+        int | None,
+        typer.Option(help="8 or 16 bits a token. Default: 16 for eqinfo, 8 for the others."),
+    ] = None,
+    context: Context = ContextName.reset,
+    reset_every: ResetEvery = None,
+    align: Annotated[
+        str | None, typer.Option(help="'word': end windows where a word begins, if one does.")
+    ] = None,
+    model: ModelName = None,
+    split: Annotated[
+        SplitName,
+        typer.Option(
+            help="Documents: each file one, separated by NUL bytes, or the text of JSON lines."
+        ),
+    ] = SplitName.file,
+    eos: Annotated[
+        bool | None,
+        typer.Option(
+            "--eos/--no-eos",
+            help="End documents with a token. Default: where there is one, but not in Parquet.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Turn text into tokens for training: uint16 or uint8, with an index of the documents."""
+    from .tokens import command
+
+    row = command.tokenize(
+        paths,
+        output,
+        tokenization.value,
+        split=split.value,
+        eos=eos,
+        model=model,
+        window=window,
+        token_bits=token_bits,
+        reset_every=_resets(context, reset_every),
+        align=align,
+    )
+    _table(list(row), [row], as_json)
+
+
+@app.command()
+def detokenize(
+    source: Annotated[Path, typer.Argument(help="A file that nzip tokenize wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The text file to write.")],
+    split: Annotated[
+        SplitName, typer.Option(help="nul: a NUL byte between documents.")
+    ] = SplitName.file,
+) -> None:
+    """Turn tokens back into the text that they were made from."""
+    from .tokens import command
+
+    command.detokenize(source, output, split.value)
 
 
 @app.command("models")

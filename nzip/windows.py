@@ -65,7 +65,10 @@ def unpack(data: bytes, digest: bytes, width: int) -> Trie:
         raise ValueError("not this dictionary")
     count = codewords(width)
     content = zlib.decompressobj()
-    raw = content.decompress(data[len(head) : -32], 3 * count + 1)
+    try:
+        raw = content.decompress(data[len(head) : -32], 3 * count + 1)
+    except zlib.error as error:
+        raise ValueError("not this dictionary") from error
     if len(raw) != 3 * count:
         raise ValueError("not this dictionary")
     words = array.array("H", raw[: 2 * count])
@@ -79,7 +82,7 @@ def _read(digest: bytes, width: int) -> Trie | None:
     for folder in (SHIPPED, cache_folder()):
         try:
             return unpack((folder / name).read_bytes(), digest, width)
-        except (OSError, ValueError, zlib.error):
+        except (OSError, ValueError):
             continue
     return None
 
@@ -101,21 +104,27 @@ def _keep(digest: bytes, width: int, data: bytes) -> None:
         pass
 
 
+def find(digest: bytes, width: int) -> Trie | None:
+    """The dictionary of the model with that digest, if it is shipped, kept or in use."""
+    with _lock:
+        trie = _tries.get((digest, width)) or _read(digest, width)
+        if trie is not None:
+            _tries[digest, width] = trie
+        return trie
+
+
 def dictionary(model: Model, width: int) -> Trie:
     """The windows of ``width`` bits, 8 to 20, under a model.
 
     Raises ValueError for another width and OverflowError for a model whose windows are too long.
     """
-    with _lock:
-        trie = _tries.get((model.digest, width))
-        if trie is None:
-            trie = _read(model.digest, width)
-            if trie is None:
-                lengths, last = _predict.eqinfo_tree(model.predictor, width)
-                _keep(model.digest, width, pack(model.digest, width, lengths, last))
-                trie = Trie(lengths, last)
-            _tries[model.digest, width] = trie
-        return trie
+    trie = find(model.digest, width)
+    if trie is None:
+        lengths, last = _predict.eqinfo_tree(model.predictor, width)
+        _keep(model.digest, width, pack(model.digest, width, lengths, last))
+        with _lock:
+            trie = _tries.setdefault((model.digest, width), Trie(lengths, last))
+    return trie
 
 
 def worthwhile(model: Model, width: int, size: int) -> Trie | None:

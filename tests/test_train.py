@@ -14,7 +14,7 @@ import zstandard  # noqa: E402
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _predict, models  # noqa: E402
+from nzip import _predict, corpus, models  # noqa: E402
 from nzip.train import data, export, loop  # noqa: E402
 from nzip.train import model as train_model  # noqa: E402
 from nzip.train.integer import IntegerM1  # noqa: E402
@@ -57,9 +57,9 @@ def shards(tmp_path):
 def test_documents_are_split_at_nul_and_the_head_is_held_out(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"one\0two\0three")
-    assert list(data.documents(path)) == [b"one", b"two", b"three"]
-    assert b"\0".join(data.documents(path, limit=5)) == b"one\0t"
-    assert b"\0".join(data.documents(path, skip=5)) == b"wo\0three"
+    assert list(corpus.documents(path)) == [b"one", b"two", b"three"]
+    assert b"\0".join(corpus.documents(path, limit=5)) == b"one\0t"
+    assert b"\0".join(corpus.documents(path, skip=5)) == b"wo\0three"
 
 
 def test_batches_are_deterministic_and_mixed_by_weight(shards):

@@ -20,6 +20,7 @@ from ..errors import ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-2"
 DEFAULT = "base-2"
+WINDOWS = "base-2"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {

@@ -4,63 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-import zstandard
+
+from ..corpus import documents, file_size, find_files
 
 PIECE = 32768  # bytes of a document that one lane reads before it draws another
 HELD_OUT = 1 << 16  # at most this much at the head of each source is kept for validation
 
 
-def find_files(paths: list[Path]) -> list[Path]:
-    """Files among ``paths`` and, in order of name, under the folders among them."""
-    files: list[Path] = []
-    for path in paths:
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise FileNotFoundError("no training files found")
-    return files
-
-
-def open_text(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed on the way if its name ends in ``.zst``."""
-    if path.suffix != ".zst":
-        return path.open("rb")
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    return decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-
-
-def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[bytes]:
-    """Documents (separated by NUL bytes) of bytes ``skip`` to ``limit`` of the file."""
-    rest = b""
-    done = 0
-    with open_text(path) as stream:
-        while chunk := stream.read(1 << 20):
-            start = max(0, skip - done)
-            stop = len(chunk) if limit is None else max(0, limit - done)
-            done += len(chunk)
-            parts = (rest + chunk[start:stop]).split(b"\0")
-            rest = parts.pop()
-            yield from parts
-            if limit is not None and done >= limit:
-                break
-    if rest:
-        yield rest
-
-
 def source_name(path: Path) -> str:
     """What ``--mix`` calls a file: its name up to the first ``-`` or ``.``."""
     return path.name.split(".")[0].split("-")[0]
-
-
-def file_size(path: Path) -> int:
-    """Decompressed size, from the zstd frame header where there is one."""
-    if path.suffix != ".zst":
-        return path.stat().st_size
-    with path.open("rb") as stream:
-        size = zstandard.frame_content_size(stream.read(32))
-    return size if size > 0 else path.stat().st_size * 4
 
 
 class Corpus:

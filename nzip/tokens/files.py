@@ -1,0 +1,202 @@
+"""Files of tokens: ``.bin`` with Megatron's ``.idx``, ``.npy`` and Parquet, and back to text.
+
+Beside the tokens lies ``NAME.json``: the settings that made them, and the totals. ``.bin`` holds
+little-endian uint8 or uint16 and nothing else, as nanoGPT reads it with ``numpy.memmap``.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import FormatError
+from ..files import atomic_output
+from .streams import Tokenization, from_settings
+
+FORMAT = "nzip-tokens-1"
+SUFFIXES = (".bin", ".npy", ".parquet")
+INDEX_MAGIC = b"MMIDIDX\0\0"
+INDEX_TYPES = {8: 1, 16: 8}  # Megatron's codes of uint8 and uint16
+ROWS = 1024  # documents of a Parquet row group
+
+
+def _little(code: str, numbers: list[int]) -> bytes:
+    words = array.array(code, numbers)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words.tobytes()
+
+
+class Writer:
+    """Writes documents' tokens to a file by its suffix; the files appear when all is written.
+
+    eos: put the tokens that end a document behind each one. Use it in a ``with`` statement.
+    """
+
+    def __init__(self, path: Path, tokenization: Tokenization, eos: bool = False):
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}")
+        if eos and tokenization.eos is None:
+            raise ValueError("this tokenization has no end-of-text token")
+        self.path, self.tokenization = path, tokenization
+        self.tokens = self.bytes = 0
+        self._lengths: list[int] = []  # tokens of each document
+        self._sizes: list[int] = []  # bytes of each
+        self._eos = (tokenization.eos or b"") if eos else b""
+        self._width = tokenization.token_bits // 8
+        self._stack = ExitStack()
+        self._rows: list[bytes] = []
+
+    def __enter__(self) -> Writer:
+        self._out = self._stack.enter_context(atomic_output(self.path, None))
+        if self.path.suffix == ".npy":
+            self._out.write(bytes(128))  # the header, when the length is known
+        elif self.path.suffix == ".parquet":
+            self._open_parquet()
+        return self
+
+    def add(self, document: bytes) -> None:
+        """Tokenize and write a document."""
+        tokens = self.tokenization.encode(document) + self._eos
+        self._lengths.append(len(tokens) // self._width)
+        self._sizes.append(len(document))
+        self.tokens += self._lengths[-1]
+        self.bytes += len(document)
+        if self.path.suffix == ".parquet":
+            self._rows.append(tokens)
+            if len(self._rows) == ROWS:
+                self._write_rows()
+        else:
+            self._out.write(tokens)
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._finish()
+        self._stack.__exit__(*error)
+        if error[0] is None:
+            self._write_beside()
+
+    def _finish(self) -> None:
+        if self.path.suffix == ".npy":
+            kind = "|u1" if self._width == 1 else "<u2"
+            text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({self.tokens},), }}"
+            self._out.seek(0)
+            self._out.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118))
+            self._out.write(text.encode().ljust(117) + b"\n")
+        elif self.path.suffix == ".parquet":
+            self._write_rows()
+            self._parquet.close()
+
+    def _write_beside(self) -> None:
+        about = {
+            "format": FORMAT,
+            **self.tokenization.settings,
+            "eos": bool(self._eos),
+            "documents": len(self._lengths),
+            "tokens": self.tokens,
+            "bytes": self.bytes,
+        }
+        if self.path.suffix == ".parquet":
+            return  # it holds all of this itself
+        with atomic_output(self.path.with_suffix(".json"), None) as out:
+            out.write(json.dumps(about | {"sizes": self._sizes}, indent=1).encode() + b"\n")
+        if self.path.suffix == ".bin":
+            with atomic_output(self.path.with_suffix(".idx"), None) as out:
+                self._write_index(out)
+
+    def _write_index(self, out: IO[bytes]) -> None:
+        """Megatron-LM's index: a sequence for each document."""
+        count, places, at = len(self._lengths), [], 0
+        for length in self._lengths:
+            places.append(at)
+            at += length * self._width
+        out.write(INDEX_MAGIC + struct.pack("<Q", 1))
+        out.write(bytes([INDEX_TYPES[self.tokenization.token_bits]]))
+        out.write(struct.pack("<QQ", count, count + 1))
+        out.write(_little("i", self._lengths) + _little("q", places))
+        out.write(_little("q", list(range(count + 1))))
+
+    def _open_parquet(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kind = pa.uint8() if self._width == 1 else pa.uint16()
+        about = json.dumps({"format": FORMAT, **self.tokenization.settings})
+        self._schema = pa.schema(
+            [("tokens", pa.list_(kind)), ("bytes", pa.int64())], metadata={"nzip": about}
+        )
+        self._parquet = pq.ParquetWriter(self._out, self._schema, compression="zstd")
+
+    def _write_rows(self) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        if not self._rows:
+            return
+        count = len(self._rows)
+        values = np.frombuffer(b"".join(self._rows), "<u1" if self._width == 1 else "<u2")
+        ends = np.cumsum([0, *self._lengths[-count:]]).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
+        sizes = pa.array(self._sizes[-count:], pa.int64())
+        self._parquet.write_table(pa.Table.from_arrays([lists, sizes], schema=self._schema))
+        self._rows.clear()
+
+
+def read_documents(path: Path) -> Iterator[bytes]:
+    """The documents of a file that ``Writer`` made. Raises FormatError, ModelNotFoundError."""
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
+    try:
+        about = json.loads(path.with_suffix(".json").read_bytes())
+        if about["format"] != FORMAT:
+            raise ValueError("another format")
+        sizes, eos = [int(size) for size in about["sizes"]], bool(about["eos"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path.with_suffix('.json')}: {error}") from error
+    tokenization = from_settings(about)
+    skip = len(tokenization.eos or b"") if eos else 0
+    with path.open("rb") as stream:
+        if path.suffix == ".npy":
+            stream.seek(128)
+        lengths = _index(path) if path.suffix == ".bin" else None
+        if lengths is None or len(lengths) != len(sizes):
+            if len(sizes) != 1:
+                raise FormatError(f"{path}: where its documents end is not known")
+            lengths = [None]
+        for length, size in zip(lengths, sizes, strict=True):
+            width = tokenization.token_bits // 8
+            tokens = stream.read(-1 if length is None else length * width)
+            yield tokenization.decode(tokens[: len(tokens) - skip], size)
+
+
+def _index(path: Path) -> list[int | None]:
+    """Tokens of each document, from Megatron's index."""
+    data = path.with_suffix(".idx").read_bytes()
+    count = struct.unpack_from("<Q", data, 18)[0] if len(data) >= 34 else 0
+    if data[:9] != INDEX_MAGIC or len(data) != 34 + 4 * count + 8 * count + 8 * (count + 1):
+        raise FormatError(f"{path.with_suffix('.idx')}: not an index of this file")
+    return [n for (n,) in struct.iter_unpack("<i", data[34 : 34 + 4 * count])]
+
+
+def _read_parquet(path: Path) -> Iterator[bytes]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    try:
+        about = json.loads((file.schema_arrow.metadata or {})[b"nzip"])
+        if about["format"] != FORMAT:
+            raise ValueError("another format")
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{path}: not a file of tokens: {error}") from error
+    tokenization = from_settings(about)
+    for batch in file.iter_batches(ROWS):
+        for tokens, size in zip(batch["tokens"], batch["bytes"], strict=True):
+            raw = tokens.values.to_numpy().astype("<u1" if tokenization.token_bits == 8 else "<u2")
+            yield tokenization.decode(raw.tobytes(), size.as_py())

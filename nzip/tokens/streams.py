@@ -1,0 +1,257 @@
+"""The tokenizations of arXiv 2404.03626 side by side: a document's bytes to tokens and back.
+
+``make`` gives one by name: ``eqinfo`` (section 3.3), ``ac`` (M1 and an arithmetic coder for the
+whole document), ``static`` (fixed byte frequencies in M1's place), ``gzip`` and ``bytes``. Tokens
+are the code's bits in groups of 8 or 16, the highest bit first.
+"""
+
+from __future__ import annotations
+
+import array
+import itertools
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from .. import _coder, _predict, frame, models, windows
+from ..errors import FormatError, ModelNotFoundError
+from ..models import Model
+
+NAMES = ("eqinfo", "ac", "static", "gzip", "bytes")
+STATIC_ONE = 65536  # what byte frequencies add up to
+
+
+class Tokenization(Protocol):
+    """How documents become tokens. ``settings`` is all that is needed to undo it."""
+
+    token_bits: int
+    settings: dict[str, Any]
+
+    @property
+    def vocab_size(self) -> int:
+        """Numbers that may occur."""
+
+    @property
+    def eos(self) -> bytes | None:
+        """The tokens that end a document, little-endian, if there are such."""
+
+    def encode(self, document: bytes) -> bytes:
+        """The tokens of a document, little-endian."""
+
+    def decode(self, tokens: bytes, size: int) -> bytes:
+        """A document of ``size`` bytes from its tokens. Raises FormatError."""
+
+
+def swap(tokens: bytes, token_bits: int) -> bytes:
+    """Tokens from big-endian to little-endian, or back."""
+    if token_bits == 8:
+        return tokens
+    words = array.array("H", tokens)
+    words.byteswap()
+    return words.tobytes()
+
+
+class _Coded:
+    """Tokens that are the groups of a code's bits; what is missing to whole ones is zeros."""
+
+    eos: bytes | None = None
+
+    def __init__(self, token_bits: int, settings: dict[str, Any]):
+        if token_bits not in (8, 16):
+            raise ValueError(f"tokens have 8 or 16 bits, not {token_bits}")
+        self.token_bits = token_bits
+        self.settings = settings | {"token_bits": token_bits}
+
+    @property
+    def vocab_size(self) -> int:
+        return 1 << self.token_bits
+
+    def encode(self, document: bytes) -> bytes:
+        code = self._code(document) if document else b""
+        return swap(code + bytes(len(code) * 8 % self.token_bits // 8), self.token_bits)
+
+    def decode(self, tokens: bytes, size: int) -> bytes:
+        return self._text(swap(tokens, self.token_bits), size) if size else b""
+
+    def _code(self, document: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        raise NotImplementedError
+
+
+class EqInfo(_Coded):
+    """Windows of ``window`` bits (8 to 64), each one or several tokens.
+
+    reset_every: windows after which M1 starts afresh; 0: never. align: as for ``Tokenizer``, for
+    windows of at most 20 bits. From 16 bits on the window with the number 2^W - 16 ends documents.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        window: int = 16,
+        token_bits: int = 16,
+        reset_every: int = 1,
+        align: str | None = None,
+    ):
+        if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW or window % token_bits:
+            raise ValueError(f"windows of {window} bits are not whole tokens of {token_bits}")
+        if not 0 <= reset_every <= frame.MAX_RESET_EVERY:
+            raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {reset_every}")
+        settings = {
+            "tokenization": "eqinfo",
+            "model": model.name,
+            "digest": model.digest.hex(),
+            "window": window,
+            "reset_every": reset_every,
+            "align": align,
+        }
+        super().__init__(token_bits, settings)
+        self._model, self._window, self._reset_every = model, window, reset_every
+        self._align = align == "word"
+        if align not in (None, "word"):
+            raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
+        self._trie = None
+        if reset_every == 1 and window <= windows.MAX_WIDTH:
+            self._trie = windows.dictionary(model, window)
+        elif self._align:
+            raise ValueError(
+                f"windows are aligned up to {windows.MAX_WIDTH} bits, with a reset at each one"
+            )
+        if window >= 16:
+            number = (1 << window) - 16
+            self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
+
+    def _code(self, document: bytes) -> bytes:
+        room = len(document) * self._window // 8
+        if self._trie is not None:
+            code = self._trie.encode_bits(self._window, document, self._align, room)
+        else:
+            code = _predict.eqinfo_encode(
+                self._model.predictor, self._window, document, room, self._reset_every
+            )
+        assert code is not None  # a window holds a byte at least
+        return code
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        try:
+            if self._trie is not None:
+                return self._trie.decode_bits(self._window, code, size)
+            text = _predict.eqinfo_decode(
+                self._model.predictor, self._window, code, size, self._reset_every
+            )
+        except ValueError as error:
+            raise FormatError(str(error)) from error
+        if len(text) != size:
+            raise FormatError("windows of another document")
+        return text
+
+
+class Ac(_Coded):
+    """One arithmetic code a document, by M1 alone."""
+
+    def __init__(self, model: Model, token_bits: int = 8):
+        settings = {"tokenization": "ac", "model": model.name, "digest": model.digest.hex()}
+        super().__init__(token_bits, settings)
+        self._model = model
+
+    def _code(self, document: bytes) -> bytes:
+        # A byte costs at most 8 bits of probability 2^-16 each.
+        code = _predict.ac_encode(self._model.predictor, False, document, 15 * len(document) + 64)
+        assert code is not None
+        return code
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        return _predict.ac_decode(self._model.predictor, False, code, size)
+
+
+class Static(_Coded):
+    """One arithmetic code a document, under fixed frequencies of the bytes.
+
+    frequencies: 256 numbers of at least 1 that add up to 65,536; ``frequencies`` makes them.
+    """
+
+    def __init__(self, frequencies: Sequence[int], token_bits: int = 8):
+        if len(frequencies) != 256 or min(frequencies) < 1 or sum(frequencies) != STATIC_ONE:
+            raise ValueError("256 frequencies of at least 1 that add up to 65,536 are needed")
+        settings = {"tokenization": "static", "frequencies": list(frequencies)}
+        super().__init__(token_bits, settings)
+        self._row = array.array("I", [0, *itertools.accumulate(frequencies)])
+
+    def _code(self, document: bytes) -> bytes:
+        return _coder.encode_symbols(document, self._row)
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        return _coder.decode_symbols(code, self._row, size)
+
+
+def frequencies(documents: Iterable[bytes]) -> list[int]:
+    """Frequencies of the bytes of a corpus, for ``Static``."""
+    counts = [0] * 256
+    for document in documents:
+        for value, count in enumerate(_histogram(document)):
+            counts[value] += count
+    total = sum(counts) or 1
+    result = [1 + count * (STATIC_ONE - 256) // total for count in counts]
+    result[counts.index(max(counts))] += STATIC_ONE - sum(result)
+    return result
+
+
+def _histogram(document: bytes) -> list[int]:
+    return [document.count(value) for value in range(256)]
+
+
+class Gzip(_Coded):
+    """zlib at its default level."""
+
+    def __init__(self, token_bits: int = 8):
+        super().__init__(token_bits, {"tokenization": "gzip"})
+
+    def _code(self, document: bytes) -> bytes:
+        return zlib.compress(document)
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        try:
+            return zlib.decompressobj().decompress(code, size)
+        except zlib.error as error:
+            raise FormatError(str(error)) from error
+
+
+class Bytes(_Coded):
+    """The bytes themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(8, {"tokenization": "bytes"})
+
+    def _code(self, document: bytes) -> bytes:
+        return document
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        return code
+
+
+def from_settings(settings: dict[str, Any]) -> Tokenization:
+    """The tokenization that ``settings`` describes. Raises FormatError, ModelNotFoundError."""
+    try:
+        name, bits = settings["tokenization"], int(settings["token_bits"])
+        if name in ("eqinfo", "ac"):
+            digest = bytes.fromhex(settings["digest"])
+            known = [m for m in models.by_prefix(digest[:2]) if m.digest == digest]
+            if not known:
+                raise ModelNotFoundError(f"the model {settings['digest'][:8]} is missing")
+            if name == "ac":
+                return Ac(known[0], bits)
+            window, every = int(settings["window"]), int(settings["reset_every"])
+            return EqInfo(known[0], window, bits, every, settings["align"])
+        if name == "static":
+            return Static(settings["frequencies"], bits)
+        if name == "gzip":
+            return Gzip(bits)
+        if name == "bytes":
+            return Bytes()
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelNotFoundError):
+            raise
+        raise FormatError(f"not the settings of a tokenization: {error}") from error
+    raise FormatError(f"unknown tokenization {name!r}")
