@@ -122,6 +122,12 @@ class SmallModel:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Dictionaries of windows are kept in a folder of the tests' own."""
+    os.environ["NZIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def small_model() -> SmallModel:
     return SmallModel(1)

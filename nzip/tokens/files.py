@@ -49,6 +49,7 @@ class Writer:
         self._lengths: list[int] = []  # tokens of each document
         self._sizes: list[int] = []  # bytes of each
         self._eos = (tokenization.eos or b"") if eos else b""
+        self._about = {"format": FORMAT, **tokenization.settings, "eos": eos}
         self._width = tokenization.token_bits // 8
         self._stack = ExitStack()
         self._rows: list[bytes] = []
@@ -76,9 +77,13 @@ class Writer:
             self._out.write(tokens)
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._finish()
-        self._stack.__exit__(*error)
+        try:
+            if error[0] is None:
+                self._finish()
+        finally:
+            if self.path.suffix == ".parquet":
+                self._parquet.close()
+            self._stack.__exit__(*error)
         if error[0] is None:
             self._write_beside()
 
@@ -91,21 +96,19 @@ class Writer:
             self._out.write(text.encode().ljust(117) + b"\n")
         elif self.path.suffix == ".parquet":
             self._write_rows()
-            self._parquet.close()
 
     def _write_beside(self) -> None:
+        if self.path.suffix == ".parquet":
+            return  # it holds all of this itself
         about = {
-            "format": FORMAT,
-            **self.tokenization.settings,
-            "eos": bool(self._eos),
+            **self._about,
             "documents": len(self._lengths),
             "tokens": self.tokens,
             "bytes": self.bytes,
+            "sizes": self._sizes,
         }
-        if self.path.suffix == ".parquet":
-            return  # it holds all of this itself
         with atomic_output(self.path.with_suffix(".json"), None) as out:
-            out.write(json.dumps(about | {"sizes": self._sizes}, indent=1).encode() + b"\n")
+            out.write(json.dumps(about).encode() + b"\n")
         if self.path.suffix == ".bin":
             with atomic_output(self.path.with_suffix(".idx"), None) as out:
                 self._write_index(out)
@@ -127,9 +130,9 @@ class Writer:
         import pyarrow.parquet as pq
 
         kind = pa.uint8() if self._width == 1 else pa.uint16()
-        about = json.dumps({"format": FORMAT, **self.tokenization.settings})
         self._schema = pa.schema(
-            [("tokens", pa.list_(kind)), ("bytes", pa.int64())], metadata={"nzip": about}
+            [("tokens", pa.list_(kind)), ("bytes", pa.int64())],
+            metadata={"nzip": json.dumps(self._about)},
         )
         self._parquet = pq.ParquetWriter(self._out, self._schema, compression="zstd")
 
@@ -162,6 +165,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
         raise FormatError(f"{path.with_suffix('.json')}: {error}") from error
     tokenization = from_settings(about)
     skip = len(tokenization.eos or b"") if eos else 0
+    width = tokenization.token_bits // 8
     with path.open("rb") as stream:
         if path.suffix == ".npy":
             stream.seek(128)
@@ -171,7 +175,6 @@ def read_documents(path: Path) -> Iterator[bytes]:
                 raise FormatError(f"{path}: where its documents end is not known")
             lengths = [None]
         for length, size in zip(lengths, sizes, strict=True):
-            width = tokenization.token_bits // 8
             tokens = stream.read(-1 if length is None else length * width)
             yield tokenization.decode(tokens[: len(tokens) - skip], size)
 
@@ -196,7 +199,9 @@ def _read_parquet(path: Path) -> Iterator[bytes]:
     except (KeyError, ValueError) as error:
         raise FormatError(f"{path}: not a file of tokens: {error}") from error
     tokenization = from_settings(about)
+    skip = len(tokenization.eos or b"") if about.get("eos") else 0
+    kind = "<u1" if tokenization.token_bits == 8 else "<u2"
     for batch in file.iter_batches(ROWS):
-        for tokens, size in zip(batch["tokens"], batch["bytes"], strict=True):
-            raw = tokens.values.to_numpy().astype("<u1" if tokenization.token_bits == 8 else "<u2")
-            yield tokenization.decode(raw.tobytes(), size.as_py())
+        for row, size in zip(batch["tokens"], batch["bytes"], strict=True):
+            tokens = row.values.to_numpy().astype(kind).tobytes()
+            yield tokenization.decode(tokens[: len(tokens) - skip], size.as_py())

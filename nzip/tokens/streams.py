@@ -177,7 +177,8 @@ class Static(_Coded):
             raise ValueError("256 frequencies of at least 1 that add up to 65,536 are needed")
         settings = {"tokenization": "static", "frequencies": list(frequencies)}
         super().__init__(token_bits, settings)
-        self._row = array.array("I", [0, *itertools.accumulate(frequencies)])
+        row = array.array("I", [0, *itertools.accumulate(frequencies)])
+        self._row = memoryview(row).cast("B").cast("I", (1, 257))
 
     def _code(self, document: bytes) -> bytes:
         return _coder.encode_symbols(document, self._row)

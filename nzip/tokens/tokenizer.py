@@ -108,7 +108,7 @@ class Tokenizer:
         first, count = column.offset, len(column)
         places = np.frombuffer(offsets, np.int64, count + 1, 8 * first) if count else np.zeros(1)
         begin, end = int(places[0]), int(places[-1])
-        texts = memoryview(data)[begin:end] if data is not None and end else b""
+        texts = memoryview(data).cast("B")[begin:end] if data is not None and end else b""
         packed, stops = self._trie.encode_many(
             texts,
             (places[1:] - begin).astype(np.int64),

@@ -1,0 +1,316 @@
+"""Windows as tokens: the dictionary, the tokenizer, files of tokens, exports."""
+
+import ast
+import json
+import pickle
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
+
+from nzip import _predict, errors, models, windows
+from nzip._trie import Trie
+from nzip.tokens import SPECIAL_TOKENS, Tokenizer, export, files, streams
+
+RANDOM = np.random.default_rng(5).bytes(3000)
+ALL = {"english": ENGLISH, "code": CODE, "scripts": SCRIPTS, "random": RANDOM, **TEXTS}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer()
+
+
+@pytest.mark.parametrize("width", [8, 11, 16, 18])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_dictionary_gives_the_bits_of_running_m1(width, extreme):
+    predictor = SmallModel(2, extreme=extreme).predictor
+    trie = Trie(*_predict.eqinfo_tree(predictor, width))
+    for text in (ENGLISH[:400], CODE[:300], SCRIPTS[:300], RANDOM[:500], b"a" * 300, b"q"):
+        room = len(text) * width
+        code = _predict.eqinfo_encode(predictor, width, text, room)
+        assert trie.encode_bits(width, text, room=room) == code
+        assert trie.decode_bits(width, code, len(text)) == text
+
+
+def test_dictionary_is_complete(tokenizer):
+    entries = tokenizer.vocabulary()
+    assert len(entries) == windows.codewords(16) == 65520
+    assert entries == sorted(set(entries))
+    known = set(entries)
+    assert all(bytes([b]) in known for b in range(256))
+    assert all(entry[:-1] in known for entry in entries if len(entry) > 1)
+    for number in range(0, 65520, 97):
+        assert tokenizer.encode(entries[number]) == [number]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lengths, last: (lengths[2:], last[1:]),
+        lambda lengths, last: (lengths[:-2], last),
+        lambda lengths, last: (bytes(len(lengths)), last),
+        lambda lengths, last: (b"\x05\x00" + lengths[2:], last),
+        lambda lengths, last: (lengths, last[:1] * len(last)),
+        lambda lengths, last: (lengths[: 2 * 255], last[:255]),
+        lambda lengths, last: (lengths[::-1], last[::-1]),
+    ],
+)
+def test_tables_that_are_no_dictionary_are_refused(change):
+    lengths, last = _predict.eqinfo_tree(SmallModel(2).predictor, 11)
+    with pytest.raises(ValueError, match="dictionary"):
+        Trie(*change(bytes(lengths), bytes(last)))
+
+
+def test_kept_dictionaries_are_used_and_damaged_ones_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("NZIP_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(windows, "_tries", {})
+    model = models.load()
+    first = windows.dictionary(model, 12)
+    (path,) = (tmp_path / "kept").iterdir()
+    whole = path.read_bytes()
+    assert path.name == f"{model.digest.hex()[:32]}-12.windows"
+    for data in (whole[:-1], whole[:100], b"", whole[:60] + b"x" + whole[61:]):
+        path.write_bytes(data)
+        windows._tries.clear()
+        assert windows.dictionary(model, 12).tables() == first.tables()
+    assert path.read_bytes() == whole
+    windows._tries.clear()
+    monkeypatch.setenv("NZIP_CACHE", str(path / "no folder"))
+    assert windows.dictionary(model, 12).tables() == first.tables()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("align", [None, "word"])
+def test_any_bytes_come_back(name, align):
+    tokenizer = Tokenizer(align=align)
+    text = ALL[name]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode_bytes(ids) == text
+    assert b"".join(map(tokenizer.id_to_bytes, ids)) == text
+    assert tokenizer.encode_to_numpy(text).tolist() == ids
+    assert tokenizer.encode_to_numpy(text).dtype == np.uint16
+    numbers, offsets = tokenizer.encode_with_offsets(text)
+    assert numbers == ids
+    assert offsets == np.cumsum([0, *map(len, map(tokenizer.id_to_bytes, ids))])[:-1].tolist()
+
+
+def test_strings_come_back_cut_anywhere(tokenizer):
+    text = "naïve café, 東京 \N{GRINNING FACE} " * 3
+    data = text.encode()
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    for cut in range(len(data)):
+        for part in (data[:cut], data[cut:]):
+            assert tokenizer.decode_bytes(tokenizer.encode(part)) == part
+    lone = "a\ud800b"
+    assert tokenizer.decode(tokenizer.encode(lone), "surrogatepass") == lone
+
+
+def test_tokens_are_the_windows_of_the_file_mode(tokenizer):
+    model = models.load(models.WINDOWS)
+    code = _predict.eqinfo_encode(model.predictor, 16, ENGLISH, len(ENGLISH))
+    assert np.frombuffer(code, ">u2").tolist() == tokenizer.encode(ENGLISH)
+
+
+def test_aligned_windows_end_before_words():
+    tokenizer = Tokenizer(align="word")
+    text = b"the cat, the dog and (perhaps) the bird"
+    pieces = [tokenizer.id_to_bytes(i) for i in tokenizer.encode(text)]
+    starts = np.cumsum([0, *map(len, pieces)])[:-1]
+    # Where a piece ends inside a word, no word began within it.
+    for piece, start in zip(pieces, starts, strict=True):
+        end = start + len(piece)
+        inside = end < len(text) and text[end - 1 : end].isalpha() and text[end : end + 1].isalpha()
+        assert not inside or b" " not in piece[1:]
+
+
+def test_batches_equal_single_texts(tokenizer):
+    texts = [ENGLISH.decode(), "", "x", SCRIPTS, RANDOM]
+    single = [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_batch(texts) == single
+    ended = [[*ids, tokenizer.eos_id] for ids in single]
+    assert tokenizer.encode_batch(texts, add_eos=True) == ended
+    assert [tokenizer.encode(text, add_eos=True) for text in texts] == ended
+    assert tokenizer.decode_batch(ended[:1]) == texts[:1]
+
+
+def test_special_tokens_are_numbers_only(tokenizer):
+    assert tokenizer.vocab_size == 65536
+    assert tokenizer.special_tokens == {name: 65520 + k for k, name in enumerate(SPECIAL_TOKENS)}
+    assert max(tokenizer.encode("<|endoftext|>")) < 65520
+    assert tokenizer.decode([*tokenizer.encode("ab"), 65520, 65535]) == "ab"
+    assert tokenizer.id_to_bytes(65535) == b""
+    for number in (65536, -1):
+        with pytest.raises(ValueError, match="no token"):
+            tokenizer.decode([number])
+        with pytest.raises(IndexError):
+            tokenizer.id_to_bytes(number)
+    with pytest.raises(KeyError):
+        tokenizer.bytes_to_id(RANDOM)
+    short = Tokenizer(window=12)
+    assert short.special_tokens == {}
+    with pytest.raises(ValueError, match="special"):
+        short.encode("a", add_eos=True)
+
+
+def test_arrow_columns(tokenizer):
+    pa = pytest.importorskip("pyarrow")
+    texts = ["", "one", None, "two words", SCRIPTS.decode()]
+    for kind in (pa.string(), pa.large_string(), pa.binary()):
+        column = pa.array(texts, pa.string()).cast(kind)
+        for part, expected in ((column, texts), (column[1:4], texts[1:4]), (column[:0], [])):
+            result = tokenizer.encode_arrow(part)
+            assert result.type.value_type == pa.uint16()
+            assert result.to_pylist() == [
+                None if t is None else tokenizer.encode(t) for t in expected
+            ]
+    chunked = pa.chunked_array([["a b"], ["c"]])
+    ended = tokenizer.encode_arrow(chunked, add_eos=True).to_pylist()
+    assert ended == [tokenizer.encode(t, add_eos=True) for t in ("a b", "c")]
+
+
+def test_pickles_are_small_and_stable(tokenizer):
+    packed = pickle.dumps(tokenizer)
+    assert len(packed) < 500
+    assert pickle.dumps(Tokenizer()) == packed
+    assert pickle.loads(packed).encode(ENGLISH) == tokenizer.encode(ENGLISH)
+
+
+def test_saved_tokenizers_need_no_model(tmp_path, tokenizer):
+    path = tmp_path / "t.json"
+    tokenizer.save(path)
+    script = (
+        "import sys; from nzip.tokens import Tokenizer; from nzip import models;"
+        "models.load = None; print(*Tokenizer.load(sys.argv[1]).encode('to be or not'))"
+    )
+    out = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=True)
+    assert [int(n) for n in out.stdout.split()] == tokenizer.encode("to be or not")
+    content = json.loads(path.read_text())
+    for key, value in (("format", "x"), ("window", 15), ("window", 99), ("dictionary", "AAAA")):
+        path.write_text(json.dumps(content | {key: value}))
+        with pytest.raises(errors.FormatError):
+            Tokenizer.load(path)
+    path.write_text("[]")
+    with pytest.raises(errors.FormatError):
+        Tokenizer.load(path)
+
+
+TOKENIZATIONS = {
+    "eqinfo 16": lambda: streams.EqInfo(models.load(), 16, 16),
+    "eqinfo 16, bytes": lambda: streams.EqInfo(models.load(), 16, 8),
+    "eqinfo 32": lambda: streams.EqInfo(models.load(), 32, 16),
+    "eqinfo 24, every other": lambda: streams.EqInfo(models.load(), 24, 8, 2),
+    "eqinfo 48, carried": lambda: streams.EqInfo(models.load(), 48, 16, 0),
+    "eqinfo 16, words": lambda: streams.EqInfo(models.load(), 16, 16, 1, "word"),
+    "ac": lambda: streams.Ac(models.load(), 8),
+    "ac, 16 bits": lambda: streams.Ac(models.load(), 16),
+    "static": lambda: streams.Static(streams.frequencies([ENGLISH, CODE])),
+    "gzip": lambda: streams.Gzip(16),
+    "bytes": lambda: streams.Bytes(),
+}
+DOCUMENTS = [ENGLISH, b"", b"x", CODE[:200], SCRIPTS, RANDOM[:700]]
+
+
+@pytest.mark.parametrize("name", TOKENIZATIONS)
+def test_every_tokenization_comes_back_from_its_settings(name):
+    tokenization = TOKENIZATIONS[name]()
+    again = streams.from_settings(json.loads(json.dumps(tokenization.settings)))
+    for document in DOCUMENTS:
+        tokens = tokenization.encode(document)
+        assert len(tokens) * 8 % tokenization.token_bits == 0
+        assert again.decode(tokens, len(document)) == document
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+@pytest.mark.parametrize("eos", [False, True])
+def test_files_of_tokens_come_back(tmp_path, suffix, eos):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    documents = DOCUMENTS[:1] if suffix == ".npy" else DOCUMENTS
+    path = tmp_path / f"tokens{suffix}"
+    with files.Writer(path, streams.EqInfo(models.load()), eos) as writer:
+        for document in documents:
+            writer.add(document)
+    assert list(files.read_documents(path)) == documents
+    assert writer.bytes == sum(map(len, documents))
+
+
+def test_bin_and_index_are_as_their_readers_expect(tmp_path, tokenizer):
+    path = tmp_path / "tokens.bin"
+    with files.Writer(path, streams.EqInfo(models.load()), eos=True) as writer:
+        for document in DOCUMENTS:
+            writer.add(document)
+    numbers = np.memmap(path, np.dtype("<u2"), "r")
+    expected = tokenizer.encode_batch(DOCUMENTS, add_eos=True)
+    assert numbers.tolist() == [i for ids in expected for i in ids]
+    index = path.with_suffix(".idx").read_bytes()
+    magic, version, kind, count, ends = struct.unpack_from("<9sQBQQ", index)
+    assert (magic, version, kind) == (b"MMIDIDX\0\0", 1, 8)
+    assert (count, ends) == (len(DOCUMENTS), len(DOCUMENTS) + 1)
+    lengths = np.frombuffer(index, "<i4", count, 34)
+    places = np.frombuffer(index, "<i8", count, 34 + 4 * count)
+    assert lengths.tolist() == list(map(len, expected))
+    assert places.tolist() == np.cumsum([0, *(2 * lengths[:-1])]).tolist()
+    assert np.frombuffer(index, "<i8", ends, 34 + 12 * count).tolist() == list(range(ends))
+    assert len(index) == 34 + 12 * count + 8 * ends
+
+
+def test_npy_is_read_by_numpy(tmp_path, tokenizer):
+    path = tmp_path / "tokens.npy"
+    with files.Writer(path, streams.EqInfo(models.load())) as writer:
+        writer.add(ENGLISH)
+    array = np.load(path, mmap_mode="r")
+    assert array.dtype == np.uint16
+    assert array.tolist() == tokenizer.encode(ENGLISH)
+
+
+def test_a_failed_tokenization_leaves_nothing(tmp_path):
+    def fail():
+        with files.Writer(tmp_path / "t.bin", streams.Bytes()) as writer:
+            writer.add(b"abc")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_hugging_face_tokenizers_give_the_same_numbers(tmp_path, tokenizer):
+    tokenizers = pytest.importorskip("tokenizers")
+    export.save_tokenizer_json(tokenizer, tmp_path / "tokenizer.json")
+    fast = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert fast.get_vocab_size() == 65536
+    for text in (ENGLISH, CODE, SCRIPTS, b"a  b\n\n\tc", b"\0\x01"):
+        ids = tokenizer.encode(text)
+        assert fast.encode(text.decode()).ids == ids
+        assert fast.decode(ids) == text.decode()
+    assert fast.token_to_id("<|endoftext|>") == tokenizer.eos_id
+
+
+def test_rwkv_vocabulary_gives_the_same_numbers(tmp_path, tokenizer):
+    export.save_rwkv(tokenizer, tmp_path / "vocab.txt")
+    entries = {}
+    for line in (tmp_path / "vocab.txt").read_text("utf-8").splitlines():
+        number, rest = line.split(" ", 1)
+        written, size = rest.rsplit(" ", 1)
+        text = ast.literal_eval(written)
+        text = text.encode() if isinstance(text, str) else text
+        assert len(text) == int(size)
+        entries[text] = int(number)
+    assert len(entries) == 65520
+    longest = max(map(len, entries))
+    for text in (ENGLISH, CODE, SCRIPTS, RANDOM[:500]):
+        ids, at = [], 0
+        while at < len(text):
+            size = next(n for n in range(longest, 0, -1) if text[at : at + n] in entries)
+            ids.append(entries[text[at : at + size]] - 1)
+            at += size
+        assert ids == tokenizer.encode(text)
+
+
+def test_aligned_tokenizers_are_not_exported():
+    with pytest.raises(ValueError, match="longest match"):
+        export.tokenizer_json(Tokenizer(align="word"))
