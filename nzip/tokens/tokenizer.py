@@ -133,9 +133,10 @@ class Tokenizer:
         """The bytes that tokens stand for; special tokens stand for none. Raises ValueError for a
         number that is no token."""
         first = len(self._trie)
-        try:
-            numbers = array.array(self._code, ids.tolist() if hasattr(ids, "tolist") else ids)
-            return self._trie.decode(numbers.tobytes())
+        try:  # the common case: windows only
+            if getattr(ids, "dtype", None) == self.dtype:
+                return self._trie.decode(ids.tobytes())  # type: ignore[union-attr]
+            return self._trie.decode(array.array(self._code, ids).tobytes())
         except (ValueError, OverflowError):
             pass
         kept = []

@@ -1,0 +1,227 @@
+"""Windows as tokens beside byte-pair encodings: bytes a token and speed, in one run.
+
+    python benchmarks/tokens.py EVAL --shards SHARDS [--bpe-bytes 40000000] [--keep FOLDER]
+
+EVAL holds the folders news, web, prose and wiki with texts. The byte-pair encodings are trained on
+the shards of the same four kinds with Hugging Face `tokenizers` (kept in FOLDER); `tiktoken` runs
+the larger one's merges. Speeds are one process, one thread, the best of several runs, in MB/s.
+Needs `pip install tokenizers tiktoken`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+os.environ["RAYON_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import tiktoken
+import tokenizers
+
+from nzip import _predict, corpus, models, reference, windows
+from nzip.tokens import Tokenizer, export
+from nzip.tokens.streams import EqInfo
+
+KINDS = ("news", "web", "prose", "wiki")
+SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+RUNS = 5
+
+
+def texts(folder: Path) -> dict[str, bytes]:
+    """The text of each kind; pages of HTML are left out."""
+    return {
+        kind: b"\n".join(p.read_bytes() for p in sorted((folder / kind).glob("*.txt")))
+        for kind in KINDS
+    }
+
+
+def sample(shards: Path, size: int) -> Iterator[str]:
+    """Documents of the four kinds in turn, `size` bytes in all."""
+    paths = {kind: sorted(shards.glob(f"{kind}-*")) for kind in KINDS}
+    for kind in KINDS:
+        left = size // len(KINDS)
+        for document in itertools.chain.from_iterable(map(corpus.documents, paths[kind])):
+            if left <= 0:
+                break
+            left -= len(document)
+            yield document.decode("utf-8", "replace")
+
+
+def train_bpe(shards: Path, size: int, vocabulary: int, keep: Path) -> tokenizers.Tokenizer:
+    """A byte-level BPE, trained once and kept."""
+    path = keep / f"bpe-{vocabulary}-{size}.json"
+    if not path.exists():
+        bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+        bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        bpe.train_from_iterator(sample(shards, size), trainer)
+        keep.mkdir(parents=True, exist_ok=True)
+        bpe.save(str(path))
+    return tokenizers.Tokenizer.from_file(str(path))
+
+
+def as_tiktoken(bpe: tokenizers.Tokenizer) -> tiktoken.Encoding:
+    """The same merges in tiktoken."""
+    back = {c: b for b, c in enumerate(export._byte_characters())}
+    content = json.loads(bpe.to_str())["model"]
+    ranks = {bytes([b]): b for b in range(256)}
+    for pair in content["merges"]:
+        left, right = pair if isinstance(pair, list) else pair.split(" ")
+        ranks.setdefault(bytes(back[c] for c in left + right), len(ranks))
+    return tiktoken.Encoding("bpe", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
+
+
+def best(*works: Callable[[], object]) -> list[float]:
+    """Shortest time of each work in seconds; the works take turns."""
+    times = [math.inf] * len(works)
+    for _ in range(RUNS):
+        for i, work in enumerate(works):
+            start = time.perf_counter()
+            work()
+            times[i] = min(times[i], time.perf_counter() - start)
+    return times
+
+
+def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> int:
+    """Windows that the paper's way takes: as many bytes as an arithmetic code of `width` bits
+    pays for, zeros behind it, coder and M1 reset."""
+    squash = np.array(reference.squash_table())
+    at = count = 0
+    while at < len(text):
+        part = text[at : at + 64]
+        rows = np.frombuffer(_predict.logits(predictor, part), np.int16).reshape(-1, 256)
+        low, size, taken = Fraction(0), Fraction(1), 0
+        for row, byte in zip(rows, part, strict=True):
+            node = 1
+            for depth in range(8):
+                bit = byte >> (7 - depth) & 1
+                p1 = Fraction(int(squash[int(row[node]) + 3072]), 65536)
+                low, size = (low, size * p1) if bit else (low + size * p1, size * (1 - p1))
+                node = node << 1 | bit
+            if taken and math.ceil(low * 2**width) >= (low + size) * 2**width:
+                break
+            taken += 1
+        at += taken
+        count += 1
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("eval", type=Path)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--bpe-bytes", type=int, default=40_000_000)
+    parser.add_argument("--keep", type=Path, default=Path("bpe"))
+    parser.add_argument("--model", default=models.WINDOWS)
+    options = parser.parse_args()
+    model = models.load(options.model)
+    kinds = texts(options.eval)
+    bpe = {
+        size: train_bpe(options.shards, options.bpe_bytes, size, options.keep)
+        for size in (65536, 32768)
+    }
+
+    def of_bpe(size: int) -> Callable[[bytes], int]:
+        return lambda text: len(bpe[size].encode(text.decode("utf-8", "replace")).ids)
+
+    def of_windows(width: int, **settings: object) -> Callable[[bytes], int]:
+        tokens = EqInfo(model, width, 8, **settings)  # type: ignore[arg-type]
+        return lambda text: len(tokens.encode(text)) * 8 // width
+
+    plain = Tokenizer(options.model)
+    rows: dict[str, Callable[[bytes], int]] = {
+        "EqualInfoAC[b=16,v=65k]": lambda text: len(plain.encode(text)),
+        "the same, aligned to words": of_windows(16, align="word"),
+        "BPE, 65,536": of_bpe(65536),
+        "BPE, 32,768": of_bpe(32768),
+        "W = 24": of_windows(24),
+        "W = 32": of_windows(32),
+        "W = 64": of_windows(64),
+        "W = 16, reset every 2": of_windows(16, reset_every=2),
+        "W = 16, context carried": of_windows(16, reset_every=0),
+    }
+    print("bytes a token (or window)   " + "".join(f"{kind:>8}" for kind in KINDS) + "    mean")
+    for name, count in rows.items():
+        values = [len(text) / count(text) for text in kinds.values()]
+        cells = "".join(f"{value:8.3f}" for value in values)
+        print(f"{name:<28}{cells}{np.mean(values):8.3f}", flush=True)
+    short = {kind: text[:20_000] for kind, text in kinds.items()}
+    values = [len(t) / padded_windows(model.predictor, t, 16) for t in short.values()]
+    ours = [len(t) / len(plain.encode(t)) for t in short.values()]
+    print(
+        f"W = 16, padded (20 kB each) {''.join(f'{v:8.3f}' for v in values)}{np.mean(values):8.3f}"
+    )
+    print(f"W = 16, ours (the same)     {''.join(f'{v:8.3f}' for v in ours)}{np.mean(ours):8.3f}")
+
+    start = time.perf_counter()
+    lengths, last = _predict.eqinfo_tree(model.predictor, 16)
+    built = time.perf_counter() - start
+    trie = windows.Trie(lengths, last)
+    print(
+        f"\nthe dictionary of W = 16: {built:.2f} s by M1, {time.perf_counter() - start - built:.3f} s as a trie"
+    )
+
+    text = b"\n".join(kinds.values())
+    text = text * max(1, 8_000_000 // len(text))
+    string = text.decode("utf-8", "replace")
+    small = string[: 1 << 20]
+    tik = as_tiktoken(bpe[65536])
+    ids, tik_ids, hf_ids = plain.encode_to_numpy(text), tik.encode_ordinary(small), None
+    hf_ids = bpe[65536].encode(small).ids
+    lists = ids.tolist()
+    times = best(
+        lambda: plain.encode_to_numpy(text),
+        lambda: plain.encode(text),
+        lambda: tik.encode_ordinary(small),
+        lambda: bpe[65536].encode(small),
+        lambda: plain.decode_bytes(ids),
+        lambda: trie.decode(ids.data.cast("B")),
+        lambda: plain.decode_bytes(lists),
+        lambda: tik.decode_bytes(tik_ids),
+        lambda: bpe[65536].decode(hf_ids),
+    )
+    sizes = [
+        len(text),
+        len(text),
+        *[len(small.encode())] * 2,
+        *[len(text)] * 3,
+        *[len(small.encode())] * 2,
+    ]
+    names = [
+        "nzip encode, to an array",
+        "nzip encode, to a list",
+        "tiktoken encode, to a list",
+        "tokenizers encode",
+        "nzip decode, from an array",
+        "nzip decode, the trie alone",
+        "nzip decode, from a list",
+        "tiktoken decode, from a list",
+        "tokenizers decode",
+    ]
+    speeds = [size / t / 1e6 for size, t in zip(sizes, times, strict=True)]
+    for name, speed in zip(names, speeds, strict=True):
+        print(f"{name:<30}{speed:9.1f} MB/s")
+    print(
+        f"to an array: {speeds[0] / speeds[2]:.1f} times tiktoken, {speeds[0] / speeds[3]:.1f} times tokenizers"
+    )
+    print(
+        f"to a list: {speeds[1] / speeds[2]:.1f} times tiktoken, {speeds[1] / speeds[3]:.1f} times tokenizers"
+    )
+
+
+if __name__ == "__main__":
+    main()
