@@ -162,65 +162,46 @@ def main() -> None:
     short = {kind: text[:20_000] for kind, text in kinds.items()}
     values = [len(t) / padded_windows(model.predictor, t, 16) for t in short.values()]
     ours = [len(t) / len(plain.encode(t)) for t in short.values()]
-    print(
-        f"W = 16, padded (20 kB each) {''.join(f'{v:8.3f}' for v in values)}{np.mean(values):8.3f}"
-    )
-    print(f"W = 16, ours (the same)     {''.join(f'{v:8.3f}' for v in ours)}{np.mean(ours):8.3f}")
+    for name, row in (("W = 16, padded (20 kB each)", values), ("W = 16, ours (the same)", ours)):
+        cells = "".join(f"{value:8.3f}" for value in row)
+        print(f"{name:<28}{cells}{np.mean(row):8.3f}")
 
     start = time.perf_counter()
     lengths, last = _predict.eqinfo_tree(model.predictor, 16)
-    built = time.perf_counter() - start
-    trie = windows.Trie(lengths, last)
-    print(
-        f"\nthe dictionary of W = 16: {built:.2f} s by M1, {time.perf_counter() - start - built:.3f} s as a trie"
-    )
+    middle = time.perf_counter()
+    windows.Trie(lengths, last)
+    end = time.perf_counter()
+    print(f"\nW = 16: dictionary from M1 {middle - start:.2f} s, its trie {end - middle:.3f} s")
 
     text = b"\n".join(kinds.values())
     text = text * max(1, 8_000_000 // len(text))
-    string = text.decode("utf-8", "replace")
-    small = string[: 1 << 20]
+    small = text.decode("utf-8", "replace")[: 1 << 20]
     tik = as_tiktoken(bpe[65536])
-    ids, tik_ids, hf_ids = plain.encode_to_numpy(text), tik.encode_ordinary(small), None
-    hf_ids = bpe[65536].encode(small).ids
-    lists = ids.tolist()
-    times = best(
-        lambda: plain.encode_to_numpy(text),
-        lambda: plain.encode(text),
-        lambda: tik.encode_ordinary(small),
-        lambda: bpe[65536].encode(small),
-        lambda: plain.decode_bytes(ids),
-        lambda: trie.decode(ids.data.cast("B")),
-        lambda: plain.decode_bytes(lists),
-        lambda: tik.decode_bytes(tik_ids),
-        lambda: bpe[65536].decode(hf_ids),
-    )
-    sizes = [
-        len(text),
-        len(text),
-        *[len(small.encode())] * 2,
-        *[len(text)] * 3,
-        *[len(small.encode())] * 2,
+    ids, tik_ids = plain.encode_to_numpy(text), tik.encode_ordinary(small)
+    hf_ids, lists = bpe[65536].encode(small).ids, ids.tolist()
+    large_size, small_size = len(text), len(small.encode())
+    works: list[tuple[str, int, Callable[[], object]]] = [
+        ("nzip encode, to an array", large_size, lambda: plain.encode_to_numpy(text)),
+        ("nzip encode, to a list", large_size, lambda: plain.encode(text)),
+        ("tiktoken encode, to a list", small_size, lambda: tik.encode_ordinary(small)),
+        ("tokenizers encode", small_size, lambda: bpe[65536].encode(small)),
+        ("nzip decode, from an array", large_size, lambda: plain.decode_bytes(ids)),
+        ("nzip decode, from a list", large_size, lambda: plain.decode_bytes(lists)),
+        ("tiktoken decode, from a list", small_size, lambda: tik.decode_bytes(tik_ids)),
+        ("tokenizers decode", small_size, lambda: bpe[65536].decode(hf_ids)),
     ]
-    names = [
-        "nzip encode, to an array",
-        "nzip encode, to a list",
-        "tiktoken encode, to a list",
-        "tokenizers encode",
-        "nzip decode, from an array",
-        "nzip decode, the trie alone",
-        "nzip decode, from a list",
-        "tiktoken decode, from a list",
-        "tokenizers decode",
-    ]
-    speeds = [size / t / 1e6 for size, t in zip(sizes, times, strict=True)]
-    for name, speed in zip(names, speeds, strict=True):
+    times = best(*(work for _, _, work in works))
+    speeds = {
+        name: size / seconds / 1e6 for (name, size, _), seconds in zip(works, times, strict=True)
+    }
+    for name, speed in speeds.items():
         print(f"{name:<30}{speed:9.1f} MB/s")
-    print(
-        f"to an array: {speeds[0] / speeds[2]:.1f} times tiktoken, {speeds[0] / speeds[3]:.1f} times tokenizers"
-    )
-    print(
-        f"to a list: {speeds[1] / speeds[2]:.1f} times tiktoken, {speeds[1] / speeds[3]:.1f} times tokenizers"
-    )
+    for way in ("to an array", "to a list"):
+        ours_speed = speeds[f"nzip encode, {way}"]
+        print(
+            f"{way}: {ours_speed / speeds['tiktoken encode, to a list']:.1f} times tiktoken,"
+            f" {ours_speed / speeds['tokenizers encode']:.1f} times tokenizers"
+        )
 
 
 if __name__ == "__main__":
