@@ -19,7 +19,8 @@ from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-2"
-DEFAULT = "base-2"
+SMALL, BASE = "small-2", "base-2"
+DEFAULT = BASE
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {
