@@ -2,8 +2,9 @@
 
     python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME]
 
-Each row is nzip/kernel/engine.inc with the part taken out and compiled anew, over the same logits of
-M1. A file is one block. Bytes are those of an ideal coder; times are of the mixing alone, one core.
+Each row is nzip/kernel/engine.inc with the part taken out and compiled anew, over the same logits
+of M1. A file is one block. Bytes are those of an ideal coder; times are of the mixing alone, one
+core.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def build(patches: Patches, folder: Path) -> ctypes.CDLL:
     flags = ["-mavx2", "-mbmi2", "-DNZ_AVX2=1"] if avx2 else ["-DNZ_AVX2=0"]
     flags += ["-DNZ_AVX512=0", "-DNZ_ENGINE=nz_engine_changed", '-DNZ_ENGINE_NAME="changed"']
     flags += ["-w", "-std=gnu11", "-O3", "-fno-strict-aliasing", "-shared", "-fPIC"]
-    sources = [Path(__file__).with_name("mixing.c"), *(KERNEL / name for name in ("filter.c", "coder.c", "model.c"))]
+    kernel = [KERNEL / name for name in ("filter.c", "coder.c", "model.c")]
+    sources = [Path(__file__).with_name("mixing.c"), *kernel]
     command = ["cc", *flags, f'-DENGINE="{engine}"', f"-I{KERNEL}", *sources, "-o", library]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library))
