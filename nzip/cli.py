@@ -64,8 +64,9 @@ Level = Annotated[
         min=1,
         max=9,
         envvar="NZIP_LEVEL",
-        help="-1 … -9: 1 to 3 without the neural model, 4 to 9 with it; higher levels learn from"
-        " larger blocks and leave less to do in parallel.",
+        help="-1 … -9: 1 to 3 without a neural model, 4 to 6 with the small one (5 and 6 take the"
+        " base one for content of up to 512 KiB), 7 to 9 with the base one; within these, growing"
+        " blocks, from which more is learned and which leave less to do in parallel.",
     ),
 ]
 Window = Annotated[
@@ -771,11 +772,12 @@ def list_models(
                 "default": path.stem == models.DEFAULT,
                 "bytes": path.stat().st_size,
                 "units": m1.hidden,
+                "blocks": m1.blocks,
                 "multiply-adds": m1.multiply_adds,
                 "file": str(path),
             }
         )
-    _table(["name", "hash", "bytes", "units", "multiply-adds", "file"], rows, as_json)
+    _table(["name", "hash", "bytes", "units", "blocks", "multiply-adds", "file"], rows, as_json)
 
 
 @app.command("sample")

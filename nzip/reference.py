@@ -523,7 +523,7 @@ class Adaptive:
         self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
         self.controls = 0
         bits = _ceil_log2(size)
-        self.slot_bits, self.match_bits = clamp(bits + 3, 10, 23), clamp(bits, 8, 20)
+        self.slot_bits, self.match_bits = clamp(bits + 3, 10, max(22, bits)), clamp(bits, 8, 20)
         self.slots: dict[int, bytearray] = {}
         self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()

@@ -43,7 +43,7 @@ def test_round_trip_of_arbitrary_text(text):
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_round_trip_around_the_block_size(mode, extra, blocks):
-    size = modes.LEVELS[1][1] * blocks + extra
+    size = modes.LEVELS[1][2] * blocks + extra
     text = (TEXTS["log"] * (size // len(TEXTS["log"]) + 1))[:size]
     packed = nzip.compress(text, mode, level=1)
     assert nzip.decompress(packed) == text

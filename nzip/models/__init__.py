@@ -19,12 +19,13 @@ from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-2"
-DEFAULT = "base-2"
-WINDOWS = "base-2"  # for eqinfo and tokens
+SMALL, BASE = "small-2", "base-2"
+DEFAULT = BASE
+WINDOWS = BASE  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {
-    "base-2": "f344efe5bd7f76fa3c9f8f297151beaad892df7b865e1bd3c95ed8186f2b3772",
+    "base-2": "88385d4aa493cd03c4416f3ed3568b2da333adc76a5487338a104c4aa91c2946",
 }
 MAX_HEADER = 1 << 16
 SHIPPED = Path(__file__).parent

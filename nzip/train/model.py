@@ -58,6 +58,7 @@ class Config:
 # The shapes that are released, by the name that --size knows.
 SIZES = {
     "small": Config(hidden=96, blocks=2),
+    "medium": Config(hidden=144),
     "base": Config(),
     "large": Config(blocks=8),
 }
