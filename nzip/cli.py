@@ -566,6 +566,10 @@ def train(
             help="Use the embeddings of this model as they are; the new file refers to them."
         ),
     ] = None,
+    windows: Annotated[
+        bool,
+        typer.Option("--windows", help="For eqinfo and tokens: M1 often starts afresh."),
+    ] = False,
     total: Annotated[
         str | None,
         typer.Option(
@@ -609,6 +613,7 @@ def train(
         size=size,
         start=start,
         tables=tables,
+        windows=windows,
         total=None if total is None else _parse_size(total),
         lanes=lanes,
         rate=rate,

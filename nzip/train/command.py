@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .model import M1, Config
 
 
+WINDOW = 32  # bytes that are read at a time for eqinfo
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep large freed blocks instead of giving them back to the system.
 
@@ -52,6 +55,7 @@ def run(
     size: str | None,
     start: str | None,
     tables: str | None,
+    windows: bool,
     total: int | None,
     lanes: int | None,
     rate: float | None,
@@ -66,7 +70,8 @@ def run(
 
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
-    as they are; the new file refers to them.
+    as they are; the new file refers to them. windows: train for ``eqinfo``, where M1 starts afresh
+    every few bytes.
     """
     try:
         import torch
@@ -80,7 +85,7 @@ def run(
     from .data import Corpus
     from .export import load, save, with_tables
     from .loop import Options, deepen, evaluate, train
-    from .model import SIZES
+    from .model import SIZES, WINDOWS
 
     if output.suffix != SUFFIX:
         output = output.with_name(output.name + SUFFIX)
@@ -101,7 +106,7 @@ def run(
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
-        shape = SIZES[size or "base"]
+        shape = WINDOWS if windows and not size else SIZES[size or "base"]
         initial: Config | M1 = shape
         if tables:
             torch.manual_seed(seed)
@@ -119,11 +124,14 @@ def run(
         )
         holder = models.load(tables) if tables else None
         initial = load(models.load(start).path, holder.digest.hex() if holder else "")
-        before = {name: evaluate(initial, text) for name, text in held.items()}
+        part = WINDOW if windows else 0
+        before = {name: evaluate(initial, text, segment=part) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
         if size:
             torch.manual_seed(seed)
             initial = deepen(initial, SIZES[size].blocks)
+    if windows:
+        options.segment, options.lanes, options.reset = WINDOW, 320, 1.0
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
@@ -163,7 +171,8 @@ def run(
     model.to("cpu")
     save(model, output, output.stem)
     for name, text in held.items():
-        rounded, exact = evaluate(model, text), evaluate(model, text, quantise=False)
+        rounded = evaluate(model, text, segment=options.part)
+        exact = evaluate(model, text, quantise=False, segment=options.part)
         console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
     console.print(f"wrote {output}")
 

@@ -49,6 +49,11 @@ class Options:
     patience: int = 0  # stop after so many validations without a gain; 0: never
     sample: int = 32_000_000  # bytes of text that decide which contexts own a row
 
+    @property
+    def part(self) -> int:
+        """Bytes after which every lane starts afresh; 0: pieces of documents are read whole."""
+        return self.segment if self.reset >= 1 else 0
+
 
 # A run may be resumed with other values of these, as long as its rate has not begun to fall.
 FLEXIBLE = ("total", "decay", "every", "patience")
@@ -61,9 +66,12 @@ def same_run(saved: dict, options: Options) -> bool:
 
 
 @torch.no_grad()
-def evaluate(model: M1, text: bytes, quantise: bool = True, lanes: int = 64) -> float:
-    """Bits per byte on ``text``, read in up to ``lanes`` parts that each start afresh."""
-    lanes = max(1, min(lanes, len(text) // 2048))
+def evaluate(
+    model: M1, text: bytes, quantise: bool = True, lanes: int = 64, segment: int = 0
+) -> float:
+    """Bits per byte on ``text``, read in up to ``lanes`` parts, or in parts of ``segment`` bytes,
+    that each start afresh."""
+    lanes = max(1, len(text) // segment if segment else min(lanes, len(text) // 2048))
     length = len(text) // lanes
     data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
     whole = torch.from_numpy(data.T.copy()).to(model.device)
@@ -131,10 +139,11 @@ def average_gradients(model: M1, world: int) -> None:
         )
 
 
-def sample_text(corpus: Corpus, size: int, seed: int) -> np.ndarray:
+def sample_text(corpus: Corpus, size: int, seed: int, segment: int = 4096) -> np.ndarray:
     """About ``size`` bytes of the training mix in lanes that start afresh, uint8 [T, B]."""
     parts, total = [], 0
-    for batch, _ in corpus.batches(64, 4096 if corpus.smallest() >= 4096 else 64, seed, 0.0):
+    segment = min(segment, 4096 if corpus.smallest() >= 4096 else 64)
+    for batch, _ in corpus.batches(64, segment, seed, 0.0):
         parts.append(batch.T)
         total += batch.size
         if total >= size:
@@ -265,7 +274,8 @@ def train(
         if isinstance(start, Config):
             model = M1(start)
             if not checkpoint.exists():
-                sample = sample_text(corpus, min(options.sample, options.total), options.seed)
+                size = min(options.sample, options.total)
+                sample = sample_text(corpus, size, options.seed, options.part or 4096)
                 model.check = choose_checks(torch.from_numpy(sample), start)
         else:
             model = start
@@ -285,7 +295,9 @@ def train(
             running = bpb if math.isnan(running) else 0.98 * running + 0.02 * bpb
             row: dict = {"step": step, "steps": trainer.steps, "bpb": running}
             if step % options.every == 0 or step == trainer.steps:
-                row["held"] = {name: evaluate(model, text) for name, text in held.items()}
+                row["held"] = {
+                    name: evaluate(model, text, segment=options.part) for name, text in held.items()
+                }
                 row["seconds"] = time.monotonic() - began
                 mean = sum(row["held"].values()) / len(held)
                 if rank == 0:

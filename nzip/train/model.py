@@ -62,6 +62,11 @@ SIZES = {
     "base": Config(),
     "large": Config(blocks=8),
 }
+# For eqinfo. The last eight bytes tell where in the window a byte is, so a row of the last table
+# belongs to one beginning of a window.
+WINDOWS = Config(
+    hidden=128, blocks=2, contexts=[1, 2, 3, 4, 6, 8], table_bits=[8, 13, 13, 13, 13, 14]
+)
 
 
 def shift_right(x: Tensor, n: int) -> Tensor:
