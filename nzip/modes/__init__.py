@@ -24,8 +24,8 @@ LEVELS: dict[int, tuple[str | None, str | None, int]] = {
     5: (models.SMALL, models.MEDIUM, 1 << 22),
     6: (models.MEDIUM, models.BASE, 1 << 22),
     7: (models.BASE, models.BASE, 1 << 22),
-    8: (models.BASE, models.LARGE, 1 << 24),
-    9: (models.LARGE, models.LARGE, 1 << 24),
+    8: (models.BASE, models.BASE, 1 << 23),
+    9: (models.BASE, models.BASE, 1 << 24),
 }
 
 
