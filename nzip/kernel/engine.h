@@ -53,8 +53,9 @@ extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
    NULL if it is unknown or cannot run here. */
 const nz_engine *nz_engine_select(const char *name);
 
-/* Lanes of a block of n bytes (one with the adaptive models: in several, what they learn is diluted
-   by what stands far away, which costs more bytes than the lanes save time), and where lane `lane` of `lanes` starts. Part of the format. */
+/* Lanes of a block of n bytes, and where lane `lane` of `lanes` starts. Part of the format. With the
+   adaptive models a block is one lane: in several, what they learn is diluted by what stands far
+   away, which costs more bytes than it saves time. */
 int nz_block_lanes(size_t n, int adapt);
 size_t nz_lane_start(size_t n, int lanes, int lane);
 
