@@ -126,10 +126,10 @@ def _brotli(quality: int) -> list[Codec]:
     ]
 
 
-def _program(name: str, pack: list[str], unpack: list[str]) -> list[Codec]:
-    """A program on the PATH. In its arguments IN and OUT stand for files; it works in an empty
-    folder, and its start counts into the times."""
-    if not shutil.which(pack[0]):
+def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> list[Codec]:
+    """A program, if it is on the PATH. In its arguments IN and OUT stand for files; it works in an
+    empty folder, and its start counts into the times."""
+    if not shutil.which(program):
         return []
 
     def call(arguments: list[str], data: bytes) -> bytes:
@@ -150,11 +150,12 @@ def _programs(threads: int | None) -> list[Codec]:
         take = ["zpaq", "extract", "IN.zpaq", "IN", "-to", "OUT", f"-t{count}"]
         pack = ["sh", "-c", shlex.join(add) + " && mv OUT.zpaq OUT"]
         unpack = ["sh", "-c", "mv IN IN.zpaq && " + shlex.join(take)]
-        return _program(f"zpaq -m{level}", pack, unpack) if shutil.which("zpaq") else []
+        return _program("zpaq", f"zpaq -m{level}", pack, unpack)
 
     seven = ["7z", "a", "-m0=PPMd:o=16:mem=256m", f"-mmt={count}", "-t7z", "OUT", "IN"]
     return [
         *_program(
+            "bzip3",
             "bzip3",
             ["bzip3", "-e", "-f", "-b", "16", "-j", str(count), "IN", "OUT"],
             ["bzip3", "-d", "-f", "-j", str(count), "IN", "OUT"],
@@ -162,6 +163,7 @@ def _programs(threads: int | None) -> list[Codec]:
         *zpaq(3),
         *zpaq(5),
         *_program(
+            "7z",
             "7z PPMd",
             ["sh", "-c", shlex.join(seven) + " && mv OUT.7z OUT || mv OUT OUT"],
             ["sh", "-c", "7z e -so IN > OUT"],

@@ -21,10 +21,10 @@ LEVELS: dict[int, tuple[str | None, str | None, int]] = {
     2: (None, None, 1 << 21),
     3: (None, None, 1 << 23),
     4: (models.SMALL, models.SMALL, 1 << 20),
-    5: (models.SMALL, models.BASE, 1 << 20),
-    6: (models.SMALL, models.BASE, 1 << 22),
-    7: (models.BASE, models.BASE, 1 << 20),
-    8: (models.BASE, models.BASE, 1 << 22),
+    5: (models.SMALL, models.MEDIUM, 1 << 22),
+    6: (models.MEDIUM, models.BASE, 1 << 22),
+    7: (models.BASE, models.BASE, 1 << 22),
+    8: (models.BASE, models.BASE, 1 << 23),
     9: (models.BASE, models.BASE, 1 << 24),
 }
 
