@@ -1,7 +1,8 @@
-"""Builds the two extension modules; everything else is in pyproject.toml."""
+"""Builds the three extension modules; everything else is in pyproject.toml."""
 
 import os
 import sys
+from collections.abc import Sequence
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -15,13 +16,16 @@ if os.environ.get("NZIP_WARNINGS_AS_ERRORS"):
     flags += ["-Wall", "-Wextra", "-Werror"]
 
 
-def extension(name: str, *sources: str) -> Extension:
+TRAIN = "nzip/train/"
+
+
+def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Extension:
     return Extension(
         f"nzip.{name}",
-        [f"nzip/{name}.pyx", *(KERNEL + source for source in sources)],
+        [f"nzip/{name}.pyx", *sources],
         include_dirs=["nzip", "nzip/kernel"],
-        depends=[KERNEL + name for name in HEADERS],
-        extra_compile_args=flags,
+        depends=[*(KERNEL + name for name in HEADERS), TRAIN + "cell.h", TRAIN + "cell.inc"],
+        extra_compile_args=[*flags, *more_flags],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
     )
@@ -30,10 +34,16 @@ def extension(name: str, *sources: str) -> Extension:
 setup(
     ext_modules=cythonize(
         [
-            extension("_coder", "coder.c"),
+            extension("_coder", KERNEL + "coder.c"),
             extension(
-                "_predict", "model.c", "engine_portable.c", "engine_avx2.c", "engine_avx512.c"
+                "_predict",
+                KERNEL + "model.c",
+                KERNEL + "filter.c",
+                KERNEL + "engine_portable.c",
+                KERNEL + "engine_avx2.c",
+                KERNEL + "engine_avx512.c",
             ),
+            extension("_cell", TRAIN + "cell.c", more_flags=flags and ["-fno-trapping-math"]),
         ],
         build_dir="build",
     ),

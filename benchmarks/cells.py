@@ -1,10 +1,10 @@
 """Recurrent cells at equal multiply-adds a byte: which one predicts best?
 
-    python benchmarks/cells.py SHARDS [--budget 1] [--bytes 16M] [--mix ...] [CELL...]
+    python benchmarks/cells.py SHARDS [--budget 1] [--bytes 16M] [--mix ...] [ROW...]
 
-Trains each cell in float32 from the same seed on the same bytes in the same order, with the same
+Trains each row in float32 from the same seed on the same bytes in the same order, with the same
 learning-rate schedule, and prints its loss on the shards' held-out heads. Every row but those that
-say so reads the same n-gram embeddings, has no slots and ends in the same binary-tree output.
+say so reads the same embeddings and ends in the same binary-tree output.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,54 +23,60 @@ from nzip.train.command import keep_freed_memory, parse_mix
 from nzip.train.data import Corpus
 from nzip.train.loop import Options, Trainer, evaluate, sample_text
 from nzip.train.model import (
-    HISTORY,
+    LIMIT,
     M1,
+    WORD,
+    WORDS,
     Config,
-    Output,
-    _Lstm,
+    State,
     choose_checks,
     context_keys,
-    contexts,
-    table_rows,
+    shift_right,
 )
 
-EMBED = 64
+EMBED = 48
+BITS = {1: 8, 2: 13, 3: 14, 4: 15, 6: 15, WORD: 15, WORDS: 15}
 
 
-class Lstm(nn.Module):
+class Lstm(nn.LSTM):
     """One LSTM layer: 4 h (h + x) multiply-adds."""
 
-    def __init__(self, inputs: int, hidden: int):
-        super().__init__()
-        self.hidden = hidden
-        self.w = nn.Parameter(torch.randn(4 * hidden, hidden) * hidden**-0.5)
-        self.inputs = nn.Linear(inputs, 4 * hidden)
-        nn.init.normal_(self.inputs.weight, std=hidden**-0.5)
-        with torch.no_grad():
-            self.inputs.bias.zero_()
-            self.inputs.bias[hidden : 2 * hidden] = 1.0
-
     def state(self, batch: int) -> list[Tensor]:
-        return [torch.zeros(batch, self.hidden), torch.zeros(batch, self.hidden)]
+        return [torch.zeros(batch, self.hidden_size), torch.zeros(batch, self.hidden_size)]
 
-    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        h, *new = _Lstm.apply(self.inputs(x), self.w, *state, False)
-        return h, new
+    def run(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        y, (h, c) = self(x, (state[0].unsqueeze(0), state[1].unsqueeze(0)))
+        return y, [h[0], c[0]]
 
 
-class Gru(nn.Module):
+class Gru(nn.GRU):
     """One GRU layer: 3 h (h + x) multiply-adds."""
 
-    def __init__(self, inputs: int, hidden: int):
-        super().__init__()
-        self.hidden, self.cell = hidden, nn.GRU(inputs, hidden)
-
     def state(self, batch: int) -> list[Tensor]:
-        return [torch.zeros(batch, self.hidden)]
+        return [torch.zeros(batch, self.hidden_size)]
 
-    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        h, last = self.cell(x, state[0].unsqueeze(0))
-        return h, [last[0]]
+    def run(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        y, h = self(x, state[0].unsqueeze(0))
+        return y, [h[0]]
+
+
+class Stack(nn.Module):
+    """Two layers of a cell, the second reading the first's output; both outputs are used."""
+
+    def __init__(self, kind: type[Lstm] | type[Gru], inputs: int, hidden: int):
+        super().__init__()
+        self.layers = nn.ModuleList([kind(inputs, hidden), kind(hidden, hidden)])
+
+    def state(self, batch: int) -> list[list[Tensor]]:
+        return [layer.state(batch) for layer in self.layers]
+
+    def run(self, x: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
+        outputs, new = [], []
+        for layer, old in zip(self.layers, state, strict=True):
+            x, fresh = layer.run(x, old)
+            outputs.append(x)
+            new.append(fresh)
+        return torch.cat(outputs, dim=-1), new
 
 
 class _Scan(torch.autograd.Function):
@@ -94,53 +101,55 @@ class _Scan(torch.autograd.Function):
 
 
 class GatedLinear(nn.Module):
-    """Two residual blocks of a gated linear recurrence (the RG-LRU's update, a gated output):
-    per block 5 d d multiply-adds, after x d for the input."""
+    """Residual blocks of a gated linear recurrence, in variants that M1 does not have.
 
-    def __init__(self, inputs: int, hidden: int, blocks: int = 2):
+    update: "rg-lru" (Griffin, arXiv 2402.19427: an input gate and sqrt(1 - a^2), so 5 d^2
+    multiply-adds a block) or "mingru" (arXiv 2410.01201, 4 d^2). gate: of the output, "silu" or
+    "sigmoid". norm: "rms", or "clamp" for none.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        blocks: int = 3,
+        update: str = "mingru",
+        gate: str = "silu",
+        norm: str = "rms",
+    ):
         super().__init__()
-        self.hidden, self.blocks = hidden, blocks
+        self.hidden, self.blocks, self.update, self.gate = hidden, blocks, update, gate
+        parts = 4 if update == "rg-lru" else 3
         self.enter = nn.Linear(inputs, hidden)
-        self.norm = nn.ModuleList(nn.RMSNorm(hidden) for _ in range(blocks))
-        self.gates = nn.ModuleList(nn.Linear(hidden, 4 * hidden) for _ in range(blocks))
-        self.leave = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
-        decay = torch.linspace(0.3, 0.995, hidden)
-        self.decay = nn.ParameterList(
-            torch.log(torch.expm1(-decay.log() * 2)) for _ in range(blocks)
+        self.norm = nn.ModuleList(
+            nn.RMSNorm(hidden) if norm == "rms" else nn.Hardtanh() for _ in range(blocks)
         )
+        self.gates = nn.ModuleList(nn.Linear(hidden, parts * hidden) for _ in range(blocks))
+        self.leave = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
+        keep = torch.linspace(0.3, 0.995, hidden)
+        with torch.no_grad():
+            for gates in self.gates:
+                gates.bias[:hidden] = torch.log(keep / (1 - keep))
 
     def state(self, batch: int) -> list[Tensor]:
         return [torch.zeros(batch, self.hidden) for _ in range(self.blocks)]
 
-    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def run(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         x, new = self.enter(x), []
         for k in range(self.blocks):
-            forget, take, value, gate = self.gates[k](self.norm[k](x)).chunk(4, dim=-1)
-            a = torch.exp(-nn.functional.softplus(self.decay[k]) * torch.sigmoid(forget))
-            b = torch.sqrt(1 - a * a + 1e-6) * torch.sigmoid(take) * value
+            z, value, out, *take = self.gates[k](self.norm[k](x)).chunk(
+                4 - (self.update != "rg-lru"), -1
+            )
+            a = torch.sigmoid(z)
+            if take:
+                b = torch.sqrt(1 - a * a + 1e-6) * torch.sigmoid(take[0]) * value
+            else:
+                b = (1 - a) * value
             h = _Scan.apply(a, b, state[k])
-            x = x + self.leave[k](h * nn.functional.silu(gate))
+            shown = nn.functional.silu(out) if self.gate == "silu" else torch.sigmoid(out)
+            x = x + self.leave[k](h * shown)
             new.append(h[-1])
         return x, new
-
-
-class Stack(nn.Module):
-    """Two layers of a cell, the second reading the first's output; both outputs are used."""
-
-    def __init__(self, kind: type[nn.Module], inputs: int, hidden: int):
-        super().__init__()
-        self.layers = nn.ModuleList([kind(inputs, hidden), kind(hidden, hidden)])
-
-    def state(self, batch: int) -> list[list[Tensor]]:
-        return [layer.state(batch) for layer in self.layers]
-
-    def forward(self, x: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
-        outputs, new = [], []
-        for layer, old in zip(self.layers, state, strict=True):
-            x, fresh = layer(x, old)
-            outputs.append(x)
-            new.append(fresh)
-        return torch.cat(outputs, dim=-1), new
 
 
 def solve(cost: Callable[[int], int], budget: float) -> int:
@@ -151,120 +160,153 @@ def solve(cost: Callable[[int], int], budget: float) -> int:
     return hidden
 
 
+def blocks_cost(blocks: int, squares: int = 4) -> Callable[[int], int]:
+    return lambda h: squares * blocks * h * h + EMBED * h + 8 * h
+
+
+THREE_BLOCKS = blocks_cost(3)
+
+
+def lstm_cost(h: int) -> int:
+    return 4 * h * (h + EMBED) + 8 * h
+
+
 @dataclass
 class Row:
-    """A cell of ``hidden`` units for a budget, and what differs around it."""
+    """A cell of ``hidden`` units for a budget (without one: M1 itself), and what differs around
+    it."""
 
-    cell: Callable[[int, int], nn.Module] = Lstm
-    cost: Callable[[int], int] = lambda h: 4 * h * (h + EMBED) + 8 * h
+    cell: Callable[[int, int], Any] | None = None
+    cost: Callable[[int], int] = THREE_BLOCKS
+    blocks: int = 3  # of M1
     outputs: int = 1  # times ``hidden`` are read by the output layer
-    orders: tuple[int, ...] = (1, 2, 3, 4, 6)
-    table_bits: tuple[int, ...] = (8, 13, 14, 15, 15)
-    slot_bits: tuple[int, ...] = ()
+    contexts: tuple[int, ...] = tuple(BITS)
+    more_bits: int = 0
+    owners: bool = True
     softmax: bool = False
-    options: tuple[tuple[str, float], ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 ROWS = {
-    "lstm": Row(),
+    "lstm": Row(Lstm, lstm_cost),
     "gru": Row(Gru, lambda h: 3 * h * (h + EMBED) + 8 * h),
     "two lstm": Row(
         lambda i, h: Stack(Lstm, i, h), lambda h: 4 * h * (3 * h + EMBED) + 16 * h, outputs=2
     ),
-    "two gated linear": Row(GatedLinear, lambda h: 10 * h * h + EMBED * h + 8 * h),
-    "lstm, softmax": Row(cost=lambda h: 4 * h * (h + EMBED) + 256 * (h + EMBED), softmax=True),
-    "lstm, last byte only": Row(orders=(1,), table_bits=(8,)),
-    "lstm, last 3 bytes": Row(orders=(1, 2, 3), table_bits=(8, 13, 14)),
-    "lstm, tables of 4 times the rows": Row(table_bits=(8, 15, 16, 17, 17)),
-    "lstm, 5 x 65,536 slots": Row(slot_bits=(16,) * 5),
-    "lstm, table rate / 3": Row(options=(("table_rate", 7.0),)),
-    "lstm, table rate x 3": Row(options=(("table_rate", 60.0),)),
+    "two gru": Row(
+        lambda i, h: Stack(Gru, i, h), lambda h: 3 * h * (3 * h + EMBED) + 16 * h, outputs=2
+    ),
+    "two rg-lru": Row(lambda i, h: GatedLinear(i, h, 2, "rg-lru"), blocks_cost(2, 5)),
+    "three mingru, silu": Row(GatedLinear),
+    "three mingru, no norm": Row(lambda i, h: GatedLinear(i, h, norm="clamp")),
+    "m1, 1 block": Row(cost=blocks_cost(1), blocks=1),
+    "m1, 2 blocks": Row(cost=blocks_cost(2), blocks=2),
+    "m1, 3 blocks": Row(),
+    "m1, 4 blocks": Row(cost=blocks_cost(4), blocks=4),
+    "lstm, softmax": Row(Lstm, lambda h: 4 * h * (h + EMBED) + 256 * (h + EMBED), softmax=True),
+    "m1, softmax": Row(cost=lambda h: 12 * h * h + EMBED * h + 256 * (h + EMBED), softmax=True),
+    "m1, last byte only": Row(contexts=(1,)),
+    "m1, last 3 bytes": Row(contexts=(1, 2, 3)),
+    "m1, no words": Row(contexts=(1, 2, 3, 4, 6)),
+    "m1, no owners": Row(owners=False),
+    "m1, twice the rows": Row(more_bits=1),
+    "m1, table rate / 3": Row(options={"table_rate": 20.0}),
+    "m1, table rate x 3": Row(options={"table_rate": 180.0}),
+    "m1, rate x 2": Row(options={"rate": 6e-3, "table_rate": 30.0}),
+    "m1, segments of 256": Row(options={"segment": 256, "lanes": 40}),
+    "m1, half the batch": Row(options={"lanes": 80}),
+    "m1, decay over the whole run": Row(options={"decay": 1.0}),
 }
 
 
 @dataclass
-class State:
-    """History uint8 [HISTORY, B] and whatever the cell carries."""
-
-    history: Tensor
-    cell: list
+class CellState(State):
+    """State whose ``h`` is what the cell carries: tensors [B, .] in lists."""
 
     def reset(self, fresh: Tensor) -> None:
         """Start the lanes anew that ``fresh``, bool [B], names."""
         self.history = self.history.masked_fill(fresh, 0)
-        self.cell = _each(self.cell, lambda s: s * (~fresh).unsqueeze(1))
+        self.words = self.words.masked_fill(fresh, 0)
+        self.h = _each(self.h, lambda s: s.masked_fill(fresh.unsqueeze(1), 0.0))
 
 
-def _each(state, change: Callable[[Tensor], Tensor]):
+def _each(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return [_each(s, change) for s in state] if isinstance(state, list) else change(state)
 
 
 class Predictor(M1):
-    """M1 with another cell, in floats."""
+    """M1 in floats, perhaps with another cell or a softmax."""
 
-    def __init__(self, cell: nn.Module, config: Config, softmax: bool):
+    def __init__(self, row: Row, config: Config, cell: Any):
         super().__init__(config)
-        del self.gates, self.gate_bias
-        self.cell, self.softmax = cell, softmax
+        self.row, self.cell = row, cell
+        if cell is not None:
+            for name in ("enter", "enter_bias", "gates", "gates_bias", "leave"):
+                delattr(self, name)
 
-    @property
-    def gates(self) -> Tensor:
-        """For its device."""
-        return self.out
+    def rows(self, last: Tensor, words: Tensor) -> Tensor:
+        if self.row.owners:
+            return super().rows(last, words)
+        parts, offset = [], 0
+        for context, bits in zip(self.config.contexts, self.config.table_bits, strict=True):
+            key = context_keys(last, words, context)
+            parts.append(shift_right(key, 64 - bits) + offset)
+            offset += 1 << bits
+        return torch.stack(parts, dim=-1)
 
     def initial_state(self, batch: int) -> State:
-        device = self.out.device
-        history = torch.zeros(HISTORY, batch, dtype=torch.uint8, device=device)
-        return State(history, _each(self.cell.state(batch), lambda s: s.to(device)))
+        state = super().initial_state(batch)
+        if self.cell is None:
+            return state
+        h = _each(self.cell.state(batch), lambda s: s.to(self.device))
+        return CellState(state.history, state.words, h)
 
-    def forward(self, text: Tensor, state: State, quantise: bool = False):
-        steps, batch = text.shape
-        joined = torch.cat([state.history, text])
-        context = contexts(joined)
-        x = self.table(table_rows(context, self.config).view(steps * batch, -1))
-        x = x.clamp(-1, 1).view(steps, batch, -1)
-        h, cell = self.cell(x, state.cell)
-        keys = [context_keys(context, order) for order in self.config.slot_orders]
-        new = State(joined[steps:], _each(cell, Tensor.detach))
-        return Output(torch.cat([h, x], dim=-1), keys), new
+    def forward(self, text: Tensor, state: State, quantise: bool = False) -> tuple[Tensor, State]:
+        if self.cell is None:
+            return super().forward(text, state, quantise=False)
+        embedded, history, words = self.embed(text, state)
+        embedded = embedded.clamp(-LIMIT, LIMIT)
+        y, h = self.cell.run(embedded, state.h)
+        features = torch.cat([y, embedded], dim=2)
+        return features, CellState(history, words, _each(h, Tensor.detach))
 
-    def loss(self, output: Output, text: Tensor, quantise: bool = False) -> Tensor:
-        if not self.softmax:
-            return super().loss(output, text, quantise=False)
-        logits = nn.functional.linear(output.features, self.out, self.out_bias)
+    def loss(self, features: Tensor, text: Tensor, quantise: bool = False) -> Tensor:
+        if not self.row.softmax:
+            return super().loss(features, text, quantise=False)
+        logits = nn.functional.linear(features, self.out, self.out_bias)
         return nn.functional.cross_entropy(logits.view(-1, 256), text.view(-1).long())
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shards", type=Path)
-    parser.add_argument("cells", nargs="*", help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
     parser.add_argument("--budget", type=float, default=1.0, help="million multiply-adds a byte")
     parser.add_argument("--bytes", type=int, default=16_000_000)
     parser.add_argument("--lanes", type=int, default=160)
     parser.add_argument("--mix")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     torch.sparse.check_sparse_tensor_invariants.disable()
     corpus = Corpus([arguments.shards], parse_mix(arguments.mix))
-    print("| cell | units | parameters | kB/s trained | mean | by source |", flush=True)
+    sample = torch.from_numpy(sample_text(corpus, min(32_000_000, 8 * arguments.bytes), 1))
+    print("| row | units | parameters | kB/s trained | mean | by source |", flush=True)
     print("|---|---:|---:|---:|---:|---|", flush=True)
-    for name in arguments.cells or ROWS:
+    for name in arguments.rows or ROWS:
         row = ROWS[name]
-        options = Options(
-            total=arguments.bytes, lanes=arguments.lanes, warmup=100, **dict(row.options)
-        )
+        settings = {"lanes": arguments.lanes, "warmup": 100, **row.options}
+        options = Options(total=arguments.bytes, **settings)
         hidden = solve(row.cost, arguments.budget * 1e6)
-        slots = [2, 3, 4, 5, 6][: len(row.slot_bits)]
-        config = Config(
-            row.outputs * hidden, EMBED, [*row.orders], [*row.table_bits], slots, [*row.slot_bits]
-        )
+        bits = [BITS[c] + row.more_bits * (c > 1) for c in row.contexts]
+        config = Config(row.outputs * hidden, row.blocks, EMBED, [*row.contexts], bits)
         torch.manual_seed(options.seed)
-        model = Predictor(row.cell(EMBED, hidden), config, row.softmax)
-        if slots:
-            sample = torch.from_numpy(sample_text(corpus, options.sample, options.seed))
-            model.check = choose_checks(sample, config)
+        cell = row.cell(EMBED, hidden) if row.cell else None
+        model = Predictor(row, config, cell)
+        model.check = choose_checks(sample, config)
         model.to(arguments.device)
         trainer = Trainer(corpus, model, options)
         began = time.monotonic()
@@ -280,3 +322,7 @@ if __name__ == "__main__":
             + " |",
             flush=True,
         )
+
+
+if __name__ == "__main__":
+    main()

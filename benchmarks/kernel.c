@@ -8,6 +8,7 @@
 #else
 #include "../nzip/kernel/engine_avx2.c"
 #endif
+#include "../nzip/kernel/filter.c"
 #include "../nzip/kernel/model.c"
 
 /* As the engines are compiled: this file's own code for the same target. */
@@ -73,57 +74,66 @@ static double peak(void) {
         printf("\n");                                                                            \
     } while (0)
 
-static void shape(int hidden, int embed, double rate) {
-    int width = hidden + embed, rows = 4 * hidden;
-    nz_tables table = {5, {1, 2, 3, 4, 6}, {8, 13, 14, 15, 15}, NULL};
-    nz_tables slots = {5, {2, 3, 4, 5, 6}, {14, 16, 16, 16, 16}, NULL};
-    size_t table_rows = 256 + (1 << 13) + (1 << 14) + 2 * (1 << 15), slot_rows = (1 << 14) + 4 * (1 << 16);
-    int8_t *table_data = malloc(table_rows * (size_t)embed), *slot_data = malloc(slot_rows * 16);
-    int8_t *weights = malloc((size_t)(rows + 256) * (size_t)width);
-    int32_t *scale = malloc((size_t)(rows + 256) * 2 * sizeof *scale);
+static void shape(const char *name, int hidden, int blocks, int embed, double rate) {
+    nz_weights w = {hidden, blocks, embed, 7, {1, 2, 3, 4, 6, NZ_WORD, NZ_WORDS}, {8, 14, 15, 16, 16, 16, 16}, 0, 0, {0}, {0}, {0}, {0}};
+    size_t n = (size_t)hidden, e = (size_t)embed, table_rows = 256 + (1 << 14) + (1 << 15) + 4 * (1 << 16);
+    size_t rows = 4 * n * (size_t)blocks + 256, cells = rows * (n + e);
+    int8_t *table = malloc(table_rows * e), *weights = malloc(cells);
+    uint8_t *check = malloc(table_rows);
+    int32_t *scale = malloc(rows * sizeof *scale);
     uint32_t seed = 1;
 #define RANDOM() ((seed = seed * 1664525u + 1013904223u) >> 8)
-    for (size_t i = 0; i < table_rows * (size_t)embed; i++) table_data[i] = (int8_t)RANDOM();
-    for (size_t i = 0; i < slot_rows * 16; i++) slot_data[i] = (int8_t)RANDOM();
-    for (size_t i = 0; i < (size_t)(rows + 256) * (size_t)width; i++) weights[i] = (int8_t)(RANDOM() % 127) - 63;
-    for (int i = 0; i < 2 * (rows + 256); i++) scale[i] = 100;
-    table.rows = table_data;
-    slots.rows = slot_data;
-    nz_layer gates = {weights, scale, scale}, out = {weights + rows * width, scale, scale};
+    for (size_t i = 0; i < table_rows * e; i++) table[i] = (int8_t)RANDOM();
+    for (size_t i = 0; i < cells; i++) weights[i] = (int8_t)(RANDOM() % 127) - 63;
+    for (size_t i = 0; i < rows; i++) scale[i] = 100;
+    for (size_t i = 0; i < table_rows; i++) check[i] = 0; /* one key in 256 */
+    w.table = table;
+    w.check = check;
+    nz_layer all = {weights, scale, scale};
+    w.enter = w.gates = w.leave = w.out = all;
     int bad;
-    nz_model *m = nz_model_new(hidden, embed, &table, &slots, &gates, &out, &bad);
+    nz_model *m = nz_model_new(&w, &bad);
     for (int lanes = 1; lanes <= 8; lanes *= 8) {
         m1_state s;
         if (!m || m1_init(&s, m, lanes)) return;
-        uint64_t history[8];
-        int repeats = 20000000 / (rows * width / 64 * lanes);
-        double products = (double)rows * width;
-        printf("%d units, %.2f M multiply-adds, %d lanes\n", hidden, products / 1e6, lanes);
+        double products = 4.0 * hidden * hidden * blocks + hidden * embed;
+        int repeats = (int)(4e8 / products / lanes) + 10;
+        printf("%s: %d blocks of %d units, %.2f M multiply-adds, %d lanes\n", name, blocks, hidden, products / 1e6, lanes);
 #define ALL for (int l = 0; l < lanes; l++)
-        TIME("gates", products, m1_gates(&s));
-        TIME("cells", 0.0, { /* which overwrites the arguments */
-            memset(s.gate, 1, (size_t)(lanes * rows) * sizeof *s.gate);
-            ALL m1_cell(&s, l);
+        memset(s.act, 70, (size_t)lanes * n);
+        memset(s.last, 70, (size_t)(lanes * m->width));
+        TIME("matrices", products, {
+            m1_product(&m->enter, s.last + hidden, m->width, s.x, 32767, lanes);
+            for (int k = 0; k < blocks; k++) {
+                m1_product(&m->gates[k], s.act, hidden, s.z, NZ_GATE_MAX, lanes);
+                m1_product(&m->leave[k], s.act, hidden, s.z, 32767, lanes);
+            }
         });
-        const int8_t *row[8][NZ_MAX_ORDERS];
+        TIME("recurrences", 0.0, for (int k = 0; k < blocks; k++) { /* which overwrite the arguments */
+            memset(s.z, 1, (size_t)(3 * lanes * hidden) * sizeof *s.z);
+            ALL recurrence(s.z + 3 * l * hidden, s.h + (k * lanes + l) * hidden, hidden, s.act + l * hidden);
+        });
+        TIME("norms and sums", 0.0, for (int k = 0; k <= blocks; k++) {
+            add_units(s.x, s.z, lanes * hidden);
+            ALL normalise(s.x + l * hidden, hidden, s.act + l * hidden);
+        });
+        const int8_t *row[8][NZ_MAX_CONTEXTS];
         TIME("embeddings", 0.0, {
-            ALL m1_rows(m, (uint64_t)RANDOM() * 0x9E3779B97F4A7C15ull, row[l]);
-            ALL m1_embed(m, row[l], s.act + l * width + hidden);
-        });
-        TIME("slots, twice", 0.0, ALL {
-            s.key[l][0] = s.key[l][1] = s.key[l][2] = s.key[l][3] = s.key[l][4] = (uint64_t)RANDOM() * 0x9E3779B97F4A7C15ull;
-            m1_slots(&s, l, -1);
-            m1_slots(&s, l, 3);
+            ALL {
+                s.history[l] = (uint64_t)RANDOM() * 0x9E3779B97F4A7C15ull;
+                m1_rows(&s, l, row[l]);
+            }
+            ALL m1_embed(m, row[l], s.last + l * m->width + hidden);
         });
         volatile int32_t sink;
-        TIME("eight logits", 8.0 * width, ALL for (uint32_t d = 0; d < 8; d++) sink = m1_logit(&s, l, (1u << d) | (RANDOM() & ((1u << d) - 1)), (int)d));
+        TIME("eight logits", 8.0 * m->width, ALL for (uint32_t d = 0; d < 8; d++) sink = m1_logit(&s, l, (1u << d) | (RANDOM() & ((1u << d) - 1))));
         (void)sink;
-        TIME("a step", 0.0, { ALL history[l] = (uint64_t)RANDOM() * 0x9E3779B97F4A7C15ull; m1_step(&s, history); });
+        TIME("a step", products, { ALL m1_push(&s, l, (int)(RANDOM() & 127)); m1_steps(&s, lanes, NULL); });
         m1_free(&s);
     }
     nz_model_free(m);
-    free(table_data);
-    free(slot_data);
+    free(table);
+    free(check);
     free(weights);
     free(scale);
 }
@@ -145,10 +155,9 @@ int main(void) {
         if (r > rate) rate = r;
     }
     printf("int8 products from registers: %.1f G/s on one core\n", rate / 1e9);
-    shape(96, 32, rate);
-    shape(192, 64, rate);
-    shape(256, 64, rate);
-    shape(512, 64, rate);
-    shape(1280, 64, rate);
+    shape("small", 96, 2, 48, rate);
+    shape("medium", 144, 3, 48, rate);
+    shape("base", 192, 3, 48, rate);
+    shape("large", 192, 8, 48, rate);
     return 0;
 }

@@ -1,8 +1,8 @@
-"""Size and speed of `ac` on files: every level, M1 alone, and every kernel that runs here.
+"""Size and speed of `ac` on files: levels, M1 alone, blocks of several sizes, and every kernel.
 
     python benchmarks/predictor.py FILE...
 
-One process a row, so that NZIP_KERNEL takes effect; the best of three runs, `-T` as given.
+One process a row, so that NZIP_KERNEL takes effect; the best of `--runs`, with `-T` threads.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ import time
 from pathlib import Path
 
 import nzip
+from nzip import models, modes
 
+BLOCKS = [1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22]
 ROWS = [
     *((f"level {level}", {"level": level}, "") for level in range(1, 10)),
-    ("M1 alone", {"adapt": False}, ""),
+    *((f"level 6, blocks of {size >> 10} KiB", {"block": size}, "") for size in BLOCKS),
+    ("small alone", {"adapt": False, "model": models.SMALL}, ""),
+    ("medium alone", {"adapt": False, "model": models.MEDIUM}, ""),
+    ("base alone", {"adapt": False, "model": models.BASE}, ""),
     *((f"level 6, {name}", {}, name) for name in ("portable", "avx2", "avx512")),
     ("static", {"mode": "static"}, ""),
     ("eqinfo 16", {"mode": "eqinfo", "window": 16}, ""),
     ("eqinfo 64", {"mode": "eqinfo", "window": 64}, ""),
 ]
-RUNS = 3
 
 
-def measure(options: dict[str, object], paths: list[str]) -> list[float]:
+def measure(options: dict[str, object], paths: list[str], runs: int) -> list[float]:
     """[bytes in, bytes out, seconds in, seconds out], summed over the files."""
     total = [0.0] * 4
+    block = options.pop("block", None)
+    if block:
+        modes.LEVELS[6] = (*modes.LEVELS[6][:2], block)
     for path in paths:
         data = Path(path).read_bytes()
         best = [float("inf")] * 2
-        for _ in range(RUNS):
+        for _ in range(runs):
             start = time.perf_counter()
             packed = nzip.compress(data, **options)
             middle = time.perf_counter()
@@ -51,17 +58,20 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("-T", "--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
         options = {**json.loads(arguments.row), "threads": arguments.threads}
-        print(json.dumps(measure(options, arguments.files)))
+        print(json.dumps(measure(options, arguments.files, arguments.runs)))
         sys.exit()
     print(f"| setting ({arguments.threads} threads) | bpb | kB/s in | kB/s out |")
     print("|---|---:|---:|---:|")
-    for name, row, kernel in ROWS:
+    for name, row, kernel in (row for row in ROWS if arguments.only in row[0]):
         env = {**os.environ, **({"NZIP_KERNEL": kernel} if kernel else {})}
         command = [sys.executable, __file__, "-T", str(arguments.threads), "--row", json.dumps(row)]
+        command += ["--runs", str(arguments.runs)]
         result = subprocess.run(
             [*command, *arguments.files], env=env, capture_output=True, text=True, check=False
         )

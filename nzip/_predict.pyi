@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Buffer = Any
@@ -7,19 +7,11 @@ class Predictor:
     def __init__(
         self,
         hidden: int,
+        blocks: int,
         embed: int,
-        orders: Sequence[int],
+        contexts: Sequence[int],
         table_bits: Sequence[int],
-        table: Buffer,
-        slot_orders: Sequence[int],
-        slot_bits: Sequence[int],
-        slots: Buffer,
-        gates: Buffer,
-        gates_mult: Buffer,
-        gates_bias: Buffer,
-        out: Buffer,
-        out_mult: Buffer,
-        out_bias: Buffer,
+        tensors: Mapping[str, Buffer],
     ) -> None: ...
 
 def engine_name() -> str: ...

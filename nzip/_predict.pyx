@@ -6,7 +6,9 @@ from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+import array
 import os
+import sys
 
 
 cdef extern from "kernel/engine.h" nogil:
@@ -22,17 +24,18 @@ cdef extern from "kernel/engine.h" nogil:
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
     const nz_engine *nz_engine_select(const char *)
     int nz_block_lanes(size_t, int)
-    ctypedef struct nz_tables:
-        int count
-        int order[8]
-        int bits[8]
-        const int8_t *rows
     ctypedef struct nz_layer:
         const int8_t *weights
         const int32_t *mult
         const int32_t *bias
-    nz_model *nz_model_new(int, int, const nz_tables *, const nz_tables *, const nz_layer *,
-                           const nz_layer *, int *)
+    ctypedef struct nz_weights:
+        int hidden, blocks, embed, contexts
+        int context[12]
+        int table_bits[12]
+        const int8_t *table
+        const uint8_t *check
+        nz_layer enter, gates, leave, out
+    nz_model *nz_model_new(const nz_weights *, int *)
     void nz_model_free(nz_model *)
 
 
@@ -72,39 +75,28 @@ def block_lanes(size_t size, bint adapt):
 cdef class Predictor:
     """The weights of an M1, packed for the kernel.
 
-    Shapes as in docs/format.md; the arguments are buffers of little-endian numbers. Raises
-    OverflowError for a number outside its range.
+    ``tensors``: buffers of little-endian numbers by name, with the shapes of docs/format.md.
+    Raises OverflowError for a number outside its range.
     """
 
     cdef nz_model *model
     cdef const uint8_t[::1] table  # these keep the mapped file alive
-    cdef const uint8_t[::1] slots
+    cdef const uint8_t[::1] check
 
-    def __cinit__(self, int hidden, int embed, orders, table_bits, const uint8_t[::1] table,
-                  slot_orders, slot_bits, const uint8_t[::1] slots,
-                  const uint8_t[::1] gates, const uint8_t[::1] gates_mult,
-                  const uint8_t[::1] gates_bias, const uint8_t[::1] out,
-                  const uint8_t[::1] out_mult, const uint8_t[::1] out_bias):
-        cdef nz_tables embeddings, direct
-        cdef nz_layer gate_rows, out_rows
-        cdef int bad = 0
-        cdef int rows = 4 * hidden
-        cdef int32_t *words = <int32_t *>malloc((2 * rows + 512) * sizeof(int32_t))
-        if words is NULL:
-            raise MemoryError
-        _words(words, gates_mult)
-        _words(words + rows, gates_bias)
-        _words(words + 2 * rows, out_mult)
-        _words(words + 2 * rows + 256, out_bias)
-        self.table, self.slots = table, slots
-        _tables(&embeddings, orders, table_bits, table)
-        _tables(&direct, slot_orders, slot_bits, slots)
-        gate_rows.weights = <const int8_t *>&gates[0]
-        gate_rows.mult, gate_rows.bias = words, words + rows
-        out_rows.weights = <const int8_t *>&out[0]
-        out_rows.mult, out_rows.bias = words + 2 * rows, words + 2 * rows + 256
-        self.model = nz_model_new(hidden, embed, &embeddings, &direct, &gate_rows, &out_rows, &bad)
-        free(words)
+    def __cinit__(self, int hidden, int blocks, int embed, contexts, table_bits, dict tensors):
+        cdef nz_weights w
+        cdef int i, bad = 0
+        w.hidden, w.blocks, w.embed, w.contexts = hidden, blocks, embed, len(contexts)
+        for i in range(w.contexts):
+            w.context[i], w.table_bits[i] = contexts[i], table_bits[i]
+        self.table, self.check = tensors["table"], tensors["check"]
+        w.table, w.check = <const int8_t *>&self.table[0], &self.check[0]
+        native = {name: _words(part) for name, part in tensors.items() if "_" in name}
+        _layer(&w.enter, tensors, native, "enter")
+        _layer(&w.gates, tensors, native, "gates")
+        _layer(&w.leave, tensors, native, "leave")
+        _layer(&w.out, tensors, native, "out")
+        self.model = nz_model_new(&w, &bad)
         if bad:
             raise OverflowError("a weight outside its range")
         if self.model is NULL:
@@ -114,22 +106,23 @@ cdef class Predictor:
         nz_model_free(self.model)
 
 
-cdef void _tables(nz_tables *target, orders, bits, const uint8_t[::1] rows):
-    """At most eight tables; their rows may be none."""
-    cdef int i
-    target.count = len(orders)
-    for i in range(target.count):
-        target.order[i] = orders[i]
-        target.bits[i] = bits[i]
-    target.rows = <const int8_t *>&rows[0] if rows.shape[0] else NULL
+def _words(source):
+    """Little-endian 32-bit numbers as an array of this machine's."""
+    words = array.array("i", bytes(source))
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words
 
 
-cdef void _words(int32_t *target, const uint8_t[::1] source) noexcept:
-    """Little-endian 32-bit numbers, whatever this machine's order."""
-    cdef Py_ssize_t i
-    for i in range(source.shape[0] // 4):
-        target[i] = <int32_t>(source[4 * i] | source[4 * i + 1] << 8 | source[4 * i + 2] << 16
-                              | <unsigned int>source[4 * i + 3] << 24)
+cdef _layer(nz_layer *layer, dict tensors, dict native, name):
+    """Addresses into buffers that the two dicts keep alive."""
+    cdef const uint8_t[::1] weights = tensors[name]
+    cdef const int[::1] mult = native[name + "_mult"]
+    cdef const int[::1] bias
+    layer.weights, layer.mult, layer.bias = <const int8_t *>&weights[0], <const int32_t *>&mult[0], NULL
+    if name + "_bias" in native:
+        bias = native[name + "_bias"]
+        layer.bias = <const int32_t *>&bias[0]
 
 
 cdef _finish(uint8_t *out, size_t size):

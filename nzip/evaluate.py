@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _predict
 from .models import Model
@@ -90,15 +90,21 @@ def curve(
     return points
 
 
-def plot(points: list[Point], path: Path, title: str) -> None:
-    """Draw a curve into an image file. Raises ImportError without matplotlib."""
+def plots() -> Any:
+    """matplotlib's pyplot for image files. Raises ImportError without matplotlib."""
     try:
         import matplotlib
     except ImportError:
-        raise ImportError("--png needs matplotlib: pip install 'nzip[bench]'") from None
+        raise ImportError("plots need matplotlib: pip install 'nzip[bench]'") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def plot(points: list[Point], path: Path, title: str) -> None:
+    """Draw a curve into an image file. Raises ImportError without matplotlib."""
+    pyplot = plots()
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     axes.step([p.first for p in points], [p.bpb for p in points], where="post")
     axes.set_xscale("log", base=2)

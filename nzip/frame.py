@@ -27,6 +27,7 @@ WITH_MODEL = {AC, AC_PLAIN, EQINFO}
 STORED = 0
 CODED = 1
 RUN = 2  # one byte, repeated
+ADAPTIVE = 3  # coded by adaptive mixing alone, in a frame of coding AC
 
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
@@ -140,7 +141,7 @@ def block_seed(header: bytes, digest: bytes, index: int) -> int:
 def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> bytes:
     """A whole block."""
     head = _pack_varint(size << 3 | kind << 1 | last)
-    if kind == CODED:
+    if kind in (CODED, ADAPTIVE):
         head += _pack_varint(len(payload))
     return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload
 
@@ -153,12 +154,10 @@ def parse_block(data: Data, at: int) -> Block:
     if size > MAX_BLOCK:
         raise FormatError(f"a block of {size} bytes (allowed: {MAX_BLOCK})")
     length = 1 if kind == RUN else size
-    if kind == CODED:
+    if kind in (CODED, ADAPTIVE):
         length, at = _parse_varint(data, at)
         if length >= size:
             raise FormatError("a coded block that is not shorter than its content")
-    elif kind not in (STORED, RUN):
-        raise FormatError(f"unknown type of block {kind}")
     if size == 0 and not (last and kind == STORED):
         raise FormatError("an empty block that is not the last one")
     head = bytes(data[first:at])

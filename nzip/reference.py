@@ -4,7 +4,7 @@ Slow on purpose: nothing here is clever, and every number is a Python int, so th
 written is what must come out. The product never imports this module; the tests do, and anybody
 who writes a decoder may. docs/format.md says how the pieces make a file.
 
-The tables (sigmoid, tanh, squash, stretch, bit histories) are computed here with decimal
+The tables (sigmoid, rsqrt, squash, stretch, bit histories) are computed here with decimal
 arithmetic of 40 digits, correctly rounded on every machine; ``tools/make_tables.py`` writes them
 into the kernel's ``tables.h``.
 """
@@ -46,13 +46,10 @@ def sigmoid_table() -> list[int]:
 
 
 @functools.cache
-def tanh_table() -> list[int]:
-    """Q15 tanh of the Q8 arguments -2048..2047."""
+def rsqrt_table() -> list[int]:
+    """21 * 2^14 / sqrt(i + 1/2) for i of 256..1023."""
     with localcontext(prec=40):
-        return [
-            clamp(_round(32768 * (2 * _logistic(2 * x) - 1)), -32767, 32767)
-            for x in range(-2048, 2048)
-        ]
+        return [_round(21 * 2**14 / (Decimal(2 * i + 1) / 2).sqrt()) for i in range(256, 1024)]
 
 
 @functools.cache
@@ -332,68 +329,103 @@ def decode_windows(codes: Sequence[int], width: int, tree: Tree) -> bytes:
 HASH = 0x9E3779B97F4A7C15
 
 
+WORD, WORDS = 9, 10  # contexts beside the last 1 to 8 bytes
+
+
 class M1:
     """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them;
-    ``tables`` and ``slots`` are (order, bits) pairs."""
+    ``tables`` are (context, bits) pairs."""
 
-    def __init__(
-        self,
-        tables: Sequence[tuple[int, int]],
-        slots: Sequence[tuple[int, int]],
-        tensors: dict[str, list[Any]],
-    ):
-        self.tables, self.slots, self.t = tables, slots, tensors
-        self.hidden = len(tensors["gates"]) // 4
-        self.embed = len(tensors["table"][0])
+    def __init__(self, tables: Sequence[tuple[int, int]], tensors: dict[str, list[Any]]):
+        self.tables, self.t = tables, tensors
+        self.hidden, self.embed = len(tensors["enter"]), len(tensors["enter"][0])
         self.reset()
 
     def reset(self) -> None:
-        """A fresh state."""
-        self.act, self.cell = [0] * (self.hidden + self.embed), [0] * self.hidden
+        """A fresh state, before any text."""
+        self.h = [[0] * self.hidden for _ in self.t["gates"]]
+        self.history = self.word = self.before = 0
 
-    def _row(self, name: str, row: int) -> int:
-        """A row of a matrix times the activations, scaled to Q8."""
-        total = sum(w * a for w, a in zip(self.t[name][row], self.act, strict=True))
-        return rshift_round(total * self.t[f"{name}_mult"][row] + self.t[f"{name}_bias"][row], 12)
+    def push(self, byte: int) -> None:
+        """Take in a byte of the text."""
+        lower = byte | 32
+        letter = lower if 97 <= lower <= 122 else byte if byte >= 128 else 0
+        self.history = (self.history << 8 | byte) % 2**64
+        if not letter and self.word:
+            self.before = self.word
+        self.word = (self.word + letter) * HASH % 2**64 if letter else 0
 
-    def step(self, history: int) -> None:
-        """Take in the previous bytes: ``history`` has the latest in its low 8 bits."""
-        self.keys = [(history % 256**order + order) * HASH % 2**64 for order, _ in self.slots]
-        total, offset = [0] * self.embed, 0
-        for order, bits in self.tables:
-            value = history % 256**order
-            hashed = (value + order) * HASH % 2**64 >> (64 - bits)
-            row = self.t["table"][offset + (value if bits >= 8 * order else hashed)]
-            total = [a + b for a, b in zip(total, row, strict=True)]
+    def rows(self) -> Iterator[tuple[int, int | None]]:
+        """The row that each context looks up, and the check byte that makes it its own (None: it
+        always is)."""
+        offset = 0
+        for context, bits in self.tables:
+            value = self.history % 256**context
+            if bits >= 8 * context:
+                yield offset + value, None
+            else:
+                if context > 8:
+                    word = self.word or self.history % 256
+                    key = (word + 3 * self.before * (context == WORDS)) * HASH % 2**64
+                    key = (key ^ key >> 32) * HASH % 2**64
+                else:
+                    key = (value + context) * HASH % 2**64
+                yield offset + (key >> (64 - bits)), (key >> (56 - bits)) % 256
             offset += 1 << bits
-        self.act[self.hidden :] = [clamp(rshift_round(x, 1), -63, 63) for x in total]
-        q8 = [clamp(self._row("gates", row), -2047, 2047) for row in range(4 * self.hidden)]
-        sigmoid, tanh = sigmoid_table(), tanh_table()
-        for j in range(self.hidden):
-            i, f, o = (sigmoid[q8[g * self.hidden + j] + 2048] for g in range(3))
-            g = tanh[q8[3 * self.hidden + j] + 2048]
-            c = rshift_round(f * self.cell[j], 15) + rshift_round(i * g, 18)
-            self.cell[j] = c = clamp(c, -32767, 32767)
-            squashed = tanh[clamp(rshift_round(c, 4), -2047, 2047) + 2048]
-            self.act[j] = clamp(rshift_round(o * squashed, 24), -63, 63)
 
-    def _slot_sum(self, node: int) -> int:
-        """What the slots add to a node, Q4."""
-        total, offset, depth = 0, 0, node.bit_length() - 1
-        inner = node if depth < 4 else node % 2 ** (depth - 4) + 2 ** (depth - 4)
-        for (_, bits), key in zip(self.slots, self.keys, strict=True):
-            if depth >= 4:
-                nibble = (node >> (depth - 4)) - 16
-                key = ((key ^ key >> 32) + nibble + 1) * HASH % 2**64
-            slot = self.t["slots"][offset + (key >> (64 - bits))]
-            if slot[0] % 256 == (key >> (56 - bits)) % 256:
-                total += slot[inner]
-            offset += 1 << bits
-        return total
+    def _embedding(self) -> list[int]:
+        """The rows that the contexts own, summed and rounded."""
+        total = [0] * self.embed
+        for row, check in self.rows():
+            if check is None or self.t["check"][row] == check:
+                total = [a + b for a, b in zip(total, self.t["table"][row], strict=True)]
+        return [clamp(rshift_round(x, 1), -63, 63) for x in total]
+
+    @staticmethod
+    def _normalise(x: list[int]) -> list[int]:
+        """x over its root mean square, in steps of 1/21."""
+        mean, shift = max(1, sum(v * v for v in x) // len(x)), 24
+        while mean < 2**28:
+            mean, shift = mean << 2, shift - 1
+        factor = rsqrt_table()[(mean >> 20) - 256]
+        return [clamp(rshift_round(v * factor, shift), -63, 63) for v in x]
+
+    @staticmethod
+    def _product(
+        weights: Any, mult: list[int], bias: list[int] | None, act: list[int], limit: int
+    ) -> list[int]:
+        """A matrix times activations, scaled to Q8 (Q4 for the units), within +-limit."""
+        result = []
+        for row, row_weights in enumerate(weights):
+            total = sum(w * a for w, a in zip(row_weights, act, strict=True))
+            z = rshift_round(total * mult[row] + (bias[row] if bias else 0), 12)
+            result.append(clamp(z, -limit, limit))
+        return result
+
+    def step(self) -> None:
+        """Predict the byte behind the text."""
+        t, n, sigmoid = self.t, self.hidden, sigmoid_table()
+        embedded = self._embedding()
+        x = self._product(t["enter"], t["enter_mult"], t["enter_bias"], embedded, 32767)
+        for k, h in enumerate(self.h):
+            act = self._normalise(x)
+            z = self._product(t["gates"][k], t["gates_mult"][k], t["gates_bias"][k], act, 2047)
+            for j in range(n):
+                keep, show = sigmoid[z[j] + 2048], sigmoid[z[n + j] + 2048]
+                value = clamp(z[2 * n + j], -511, 511) * 32
+                h[j] = value + rshift_round(keep * (h[j] - value), 15)
+                act[j] = rshift_round(rshift_round(h[j] * show, 15) * 84, 15)
+            y = self._product(t["leave"][k], t["leave_mult"][k], None, act, 32767)
+            x = [clamp(a + b, -32767, 32767) for a, b in zip(x, y, strict=True)]
+        self.act = self._normalise(x) + embedded
 
     def logit(self, node: int) -> int:
         """Q8 log odds that the bit at a node of the byte tree is one."""
-        return clamp(self._row("out", node) + 16 * self._slot_sum(node), -3071, 3071)
+        rows = slice(node, node + 1)
+        t = self.t
+        return self._product(
+            t["out"][rows], t["out_mult"][rows], t["out_bias"][rows], self.act, 3071
+        )[0]
 
 
 def squash(logit: int) -> int:
@@ -411,11 +443,10 @@ def m1_tree(m1: M1) -> Tree:
 
     def tree(window: bytes) -> Callable[[int], int]:
         m1.reset()
-        history = 0
-        m1.step(0)
+        m1.step()
         for byte in window:
-            history = (history << 8 | byte) % 2**64
-            m1.step(history)
+            m1.push(byte)
+            m1.step()
         return lambda node: squash(m1.logit(node))
 
     return tree
@@ -423,16 +454,33 @@ def m1_tree(m1: M1) -> Tree:
 
 # ---- Adaptive prediction ----------------------------------------------------------------------
 
-CONTEXTS = 10  # orders 1 to 6, the two bytes before the last, words, columns
-MATCH_MIN, MATCH_MAX = 6, 32
+CONTEXTS = 16
+MATCH_MIN, MATCH_MAX, MATCH_LENGTHS = 8, 400, 56
 
 
 def _hash(value: int, salt: int) -> int:
-    return (value + salt) * HASH % 2**64 >> 32
+    return (value + (salt << 56)) * HASH % 2**64 >> 32
 
 
 def _ceil_log2(n: int) -> int:
     return max(0, n - 1).bit_length()
+
+
+def _byte_class(byte: int) -> int:
+    """Kind of a character, for the choice of weights."""
+    if byte == 32:
+        return 0
+    if 97 <= byte <= 122 or byte >= 128:
+        return 1
+    if 65 <= byte <= 90:
+        return 2
+    if 48 <= byte <= 57:
+        return 3
+    if byte == 10:
+        return 4
+    if byte in b".,":
+        return 5
+    return 6 if byte < 64 else 7
 
 
 class AdaptiveMap:
@@ -456,26 +504,35 @@ class Adaptive:
 
     def __init__(self, text: bytearray, size: int, has_model: bool) -> None:
         self.text, self.size, self.position = text, size, 0
-        self.history = self.word = self.before = 0
+        self.history = self.classes = self.word = self.before = self.before2 = 0
+        self.follow1: dict[int, int] = {}
+        self.follow2: dict[int, int] = {}
         self.line = self.last_line = self.column = self.above = 0
-        self.match = self.match_length = 0
+        self.match = self.match_length = self.missed = 0
+        self.seen = [[0, 0, 0] for _ in range(256)]
+        self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
+        self.controls = 0
         bits = _ceil_log2(size)
-        self.slot_bits, self.match_bits = clamp(bits + 3, 10, 23), clamp(bits, 8, 20)
+        self.slot_bits, self.match_bits = clamp(bits + 3, 10, max(22, bits)), clamp(bits, 8, 20)
         self.slots: dict[int, bytearray] = {}
         self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()
         self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(CONTEXTS)]
         self.map0 = [AdaptiveMap(32768, 0) for _ in range(256)]
-        self.match_map = [AdaptiveMap(65536 - 65536 // (i + 2), 5) for i in range(MATCH_MAX + 1)]
+        self.match_map = [
+            [AdaptiveMap(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
+            for i in range(MATCH_LENGTHS)
+        ]
+        self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
         self.m1_map = [
             [AdaptiveMap(squash((k - 32) * 64 + 32), 20) for k in range(64)] for _ in range(256)
         ]
-        # Contexts, M1, order 0, match, bias, M1 calibrated.
+        # Contexts, M1, order 0, match, bias, M1 calibrated, expected byte.
         other, m1 = (8192, 49152) if has_model else (16384, 0)
-        first = [*[other] * CONTEXTS, m1, other, other, 0, 0]
+        first = [*[other] * CONTEXTS, m1, other, other, 0, 0, 0]
         self.weights_match = [first[:] for _ in range(32)]
         self.weights_node = [first[:] for _ in range(256)]
-        self.weights_byte = [first[:] for _ in range(256)]
+        self.weights_class = [first[:] for _ in range(4096 + 256)]
         self.weights_sure = [first[:] for _ in range(16 * (CONTEXTS - 1))]
         self.apm1: dict[int, list[int]] = {}
         self.apm2: dict[int, list[int]] = {}
@@ -499,22 +556,97 @@ class Adaptive:
     def _find_slots(self, node: int) -> None:
         self.found = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in self.hashes]
 
+    def _byte_back(self, back: int) -> int:
+        """The byte that stood ``back`` bytes before the next one, 0 before the block."""
+        return self.text[self.position - back] if back <= self.position else 0
+
+    def _is_binary(self) -> bool:
+        return self.controls >= 3000
+
     def _set_contexts(self) -> None:
-        last = self.history % 256
+        history, last, r, word = self.history, self.history % 256, self.record, self.word << 32
+        expected = self.text[self.match] if self.match else 256
         self.hashes = [
-            *(_hash(self.history % 256**order, order) for order in range(1, 7)),
-            _hash(self.word << 8 | last, 7),
-            _hash(self.word << 32 | self.before, 9),
-            _hash(self.history % 256**3 - last, 10),
-            _hash(self.column << 16 | self.above << 8 | last, 11),
+            *(_hash(history % 256**order, order) for order in range(1, 8)),
+            _hash(history % 256**3 - last, 10),
+            _hash(word | (self.before * 31 + self.before2) % 2**32, 21),
+            _hash(word | self.before2, 22),
+            _hash(self.follow1.get(last, 0) % 256**3 << 8 | last, 23),
+            _hash(self.follow2.get(history % 256**2, 0) << 8 | last, 24),
+            _hash(min(15, self.match_length) << 24 | expected << 8 | last, 25),
         ]
+        if not self._is_binary():  # words and columns
+            self.hashes += [
+                _hash(self.word << 8 | last, 7),
+                _hash(word | self.before, 9),
+                _hash(self.column << 16 | self.above << 8 | last, 11),
+            ]
+        elif r:  # records
+            self.hashes += [
+                _hash(self._byte_back(r) << 16 | self._byte_back(r + 1) << 8 | last, 12),
+                _hash(self.position % r << 8 | last, 13),
+                _hash(self._byte_back(r) << 8 | self._byte_back(2 * r), 14),
+            ]
+        else:
+            self.hashes += [
+                _hash(history & 0xFF00FF00, 15),
+                _hash(history & 0xFFFF0000, 16),
+                _hash(history & 0xFF00FF, 17),
+            ]
         self._find_slots(1)
+
+    def _find_record(self, byte: int) -> None:
+        """A byte that stood at the same distance three times hints at records of that length."""
+        seen, p = self.seen[byte], self.position
+        d = p - seen[0]
+        far = [self._byte_back(k * d + 1) for k in (5, 6)]
+        if (
+            seen[2]
+            and d > 1
+            and seen[0] - seen[1] == seen[1] - seen[2] == d
+            and (d > 15 or far == [byte, byte])
+        ):
+            if d in self.candidate:
+                k = self.candidate.index(d)
+            else:
+                k = int(self.hits[0] > self.hits[1])
+                self.candidate[k], self.hits[k] = d, 0
+            self.hits[k] += 1
+            if self.hits[k] == 16:
+                self.record, self.hits = d, [0, 0]
+        self.seen[byte] = [p, *seen[:2]]
+
+    def _find_match(self, byte: int) -> None:
+        """Follow the match, which eight wrong bytes in a row end, or find a longer one."""
+        if self.match:
+            hit = self.text[self.match] == byte
+            self.missed = (self.missed << 1 | (not hit)) % 256
+            self.match_length = min(MATCH_MAX, self.match_length + 1) if hit else 0
+            self.match = 0 if self.missed == 255 else self.match + 1
+        if self.position < MATCH_MIN:
+            return
+        key = _hash(self.history, 8) >> (32 - self.match_bits)
+        there = self.matches.get(key, 0)
+        if self.match_length < 16 and there:
+            length = 0
+            while (
+                length < min(MATCH_MAX, there)
+                and self.text[there - 1 - length] == self.text[self.position - 1 - length]
+            ):
+                length += 1
+            if length >= MATCH_MIN and length > self.match_length:
+                self.match, self.match_length, self.missed = there, length, 0
+        self.matches[key] = self.position
 
     def begin(self) -> None:
         """Begin a byte."""
         self.node = 1
-        self.expected = 256 | self.text[self.match] if self.match_length else 0
-        self.rate = 14 + 16 * 1024 // (1024 + self.position // 32)
+        self.expected = 256 | self.text[self.match] if self.match else 0
+        self.rate = 10 + 20 * 1024 // (1024 + self.position // 32)
+        length = self.match_length
+        wrong = min(3, self.missed.bit_count())
+        self.match_place = self.match_map[length if length < 32 else 30 + length // 16][wrong]
+        self.match_class = 1 + (length >= 16) + (length >= 32) if self.match else 0
 
     def predict(self, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
@@ -527,19 +659,21 @@ class Adaptive:
         known = sum(v != 0 for v in x[2:])
         m1 = clamp(logit, -2047, 2047)
         x += [m1, stretch(self.map0[self.node].p16())]
-        bucket = 0
         x.append(0)
         if self.expected:
-            confidence = stretch(self.match_map[self.match_length].p16())
+            confidence = stretch(self.match_place.p16())
             x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
-            bucket = 1 if self.match_length < 12 else 2 if self.match_length < MATCH_MAX else 3
         self.m1_place = self.m1_map[last][(m1 + 2048) >> 6]
-        x += [256, stretch(self.m1_place.p16())]
+        hint = self.text[self.match] if self.match else self.history >> 8 & 255
+        self.expected_place = self.expected_map.setdefault(
+            (self.match_class, hint, self.node), AdaptiveMap(32768, 0)
+        )
+        x += [256, stretch(self.m1_place.p16()), stretch(self.expected_place.p16())]
         self.x = x
         self.sets = (
-            self.weights_match[bucket * 8 + depth],
+            self.weights_match[(self.match_class if self.expected else 0) * 8 + depth],
             self.weights_node[self.node],
-            self.weights_byte[last],
+            self.weights_class[4096 + last if self._is_binary() else self.classes],
             self.weights_sure[known << 4 | abs(m1) >> 7],
         )
         self.dots = [
@@ -551,14 +685,14 @@ class Adaptive:
         step, part = divmod((mixed + 2048) * 32, 4096)
         self.near = step + (part >> 11)
         self.rows = []
-        total = 2 * squash(mixed) + 2
-        for table, index in ((self.apm1, last << 8 | self.node), (self.apm2, h2)):
+        total = squash(mixed) + 4
+        for table, index, share in ((self.apm1, last << 8 | self.node, 3), (self.apm2, h2, 4)):
             row = table.setdefault(
                 index, [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)]
             )
-            total += (row[step] * (4096 - part) + row[step + 1] * part) >> 12
+            total += share * ((row[step] * (4096 - part) + row[step + 1] * part) >> 12)
             self.rows.append(row)
-        return clamp(total >> 2, 1, 65535)
+        return clamp(total >> 3, 1, 65535)
 
     def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
@@ -567,7 +701,7 @@ class Adaptive:
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
         for row in self.rows:
-            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 6
+            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 5
         for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
             if state:
@@ -575,11 +709,12 @@ class Adaptive:
             slot[self.inner] = self.following[state][bit]
         self.map0[self.node].update(bit)
         self.m1_place.update(bit)
+        self.expected_place.update(bit)
         if self.expected:
             hit = (self.expected >> (7 - depth) & 1) == bit
-            self.match_map[self.match_length].update(int(hit))
+            self.match_place.update(int(hit))
             if not hit:
-                self.expected = self.match_length = 0
+                self.expected = 0
         self.node = self.node << 1 | bit
         if depth == 3:
             self._find_slots(self.node)
@@ -587,37 +722,29 @@ class Adaptive:
     def end(self) -> None:
         """End a byte; text[self.position] holds it."""
         byte = self.node & 255
-        self.history = (self.history << 8 | byte) % 2**64
+        last, two = self.history % 256, self.history % 256**2
+        self.follow1[last] = (self.follow1.get(last, 0) << 8 | byte) % 256**4
+        self.follow2[two] = (self.follow2.get(two, 0) << 8 | byte) % 256**2
+        self.history = (self.history << 8 | byte) % 256**8
+        self.classes = (self.classes << 3 | _byte_class(byte)) % 4096
         letter = byte | 32 if 65 <= byte <= 90 else byte
         if 97 <= letter <= 122 or byte >= 128:
             self.word = (self.word + letter + 1) * 0x2F0B4C47 % 2**32
         elif self.word:
-            self.before, self.word = self.word, 0
+            self.before2, self.before, self.word = self.before, self.word, 0
         self.position += 1
         if self.position == self.size:
             return
         if byte == 10:
             self.last_line, self.line = self.line, self.position
+        control = byte < 9 or 13 < byte < 32
+        self.controls += (65535 * control - self.controls) >> 8
+        self._find_record(byte)
         column = self.position - self.line
         above = self.last_line + column
         self.above = self.text[above] if above < self.line else 0
         self.column = min(255, column)
-        if self.match_length:
-            self.match += 1
-            self.match_length = min(MATCH_MAX, self.match_length + 1)
-        if self.position >= MATCH_MIN:
-            key = _hash(self.history % 256**6, 8) >> (32 - self.match_bits)
-            there = self.matches.get(key, 0)
-            if not self.match_length and there:
-                length = 0
-                while (
-                    length < min(MATCH_MAX, there)
-                    and self.text[there - 1 - length] == self.text[self.position - 1 - length]
-                ):
-                    length += 1
-                self.match = there
-                self.match_length = length if length >= MATCH_MIN else 0
-            self.matches[key] = self.position
+        self._find_match(byte)
         self._set_contexts()
 
 
@@ -636,6 +763,32 @@ def lane_bounds(size: int, lanes: int, lane: int) -> tuple[int, int]:
     return size * lane // lanes, size * (lane + 1) // lanes
 
 
+def _branches(text: bytes | bytearray) -> Iterator[tuple[int, bool]]:
+    """Places of calls and jumps in x86 code, and whether they stay near (top byte 0 or 255)."""
+    i = 0
+    while i + 5 <= len(text):
+        if text[i] in (0xE8, 0xE9):
+            yield i, text[i + 4] in (0, 255)
+            i += 4
+        i += 1
+
+
+def is_x86(text: bytes) -> bool:
+    """Does a block look like x86 code?"""
+    near = [stays for _, stays in _branches(text)]
+    return sum(near) * 2 > len(near) and sum(near) > len(text) // 256
+
+
+def x86_filter(text: bytearray, encode: bool) -> None:
+    """Make the targets of near branches absolute, or relative again, in place."""
+    for i, near in _branches(text):
+        if near:
+            target = int.from_bytes(text[i + 1 : i + 4], "little") | (text[i + 4] & 1) << 24
+            target += i if encode else -i
+            text[i + 1 : i + 4] = (target % 2**24).to_bytes(3, "little")
+            text[i + 4] = 255 * (target >> 24 & 1)
+
+
 def ac_block(
     coder: Coder,
     size: int,
@@ -645,17 +798,21 @@ def ac_block(
 ) -> bytes:
     """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
     out = bytearray(text) if text else bytearray(size)
+    x86 = 0
+    if make_m1 is None:
+        x86 = coder.bit(1, int(is_x86(text)))
+        if text and x86:
+            x86_filter(out, True)
     lanes = block_lanes(size, adapt)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
     adaptive = Adaptive(out, size, make_m1 is not None) if adapt else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
-    histories = [0] * lanes
     for t in range(max(end - start for start, end in bounds)):
         for k, (start, end) in enumerate(bounds):
             if start + t >= end:
                 continue
             if m1s:
-                m1s[k].step(histories[k])
+                m1s[k].step()
             if adaptive:
                 adaptive.begin()
             node = 1
@@ -667,9 +824,12 @@ def ac_block(
                     adaptive.update(depth, bit)
                 node = node << 1 | bit
             out[start + t] = node & 255
-            histories[k] = (histories[k] << 8 | node & 255) % 2**64
+            if m1s:
+                m1s[k].push(node & 255)
             if adaptive:
                 adaptive.end()
+    if x86:
+        x86_filter(out, False)
     return bytes(out)
 
 

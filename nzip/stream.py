@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from zlib import crc32
 
 from . import frame, models, modes
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
+from .modes.ac import Ac
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -96,14 +98,10 @@ class Compressor:
         threads: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
-        self._mode, self._block_size, m1 = modes.choose(mode, level, window, name, adapt)
-        self._digest = m1.digest if m1 else b""
-        self._header = frame.Header(
-            self._mode.coding,
-            self._digest[: frame.MODEL_PREFIX],
-            window if mode == "eqinfo" else 0,
-        ).pack()
-        self._head = self._header
+        self._choose = functools.partial(modes.choose, mode, level, window, name, adapt)
+        self._window = window if mode == "eqinfo" else 0
+        self._set(short=False)
+        self._head = b""
         self._workers = _Workers(threads)
         self._buffer = bytearray()
         self._index = 0
@@ -111,18 +109,27 @@ class Compressor:
         self._total = 0
         self._finished = False
 
+    def _set(self, short: bool) -> None:
+        self._mode, self._block_size, m1 = self._choose(short=short)
+        self._digest = m1.digest if m1 else b""
+        prefix = self._digest[: frame.MODEL_PREFIX]
+        self._header = frame.Header(self._mode.coding, prefix, self._window).pack()
+
     def _encode(self, block: bytes, index: int, last: bool) -> bytes:
         seed = frame.block_seed(self._header, self._digest, index)
         size = len(block)
         if size > 1 and block.count(block[:1]) == size:
             return frame.pack_block(frame.RUN, last, size, block[:1], seed)
-        code = self._mode.encode(block) if size > 1 else None
-        kind = frame.STORED if code is None else frame.CODED
-        return frame.pack_block(kind, last, size, block if code is None else code, seed)
+        kind, code = (size > 1 and self._mode.encode(block)) or (frame.STORED, block)
+        return frame.pack_block(kind, last, size, code, seed)
 
     def _submit(self, last: bool) -> None:
         block = bytes(self._buffer)
         self._buffer.clear()
+        if self._index == 0:
+            if last and len(block) <= modes.SHORT:
+                self._set(short=True)
+            self._head = self._header
         self._crc = crc32(block, self._crc)
         self._total += len(block)
         self._workers.submit(self._encode, block, self._index, last, alone=last)
@@ -132,12 +139,14 @@ class Compressor:
         """Take data in; return what of the frame is ready, often nothing."""
         if self._finished:
             raise ValueError("the compressor was flushed")
-        out, self._head = [self._head], b""
+        out = []
         view = memoryview(data).cast("B")
         while len(view):
             # A block goes out only when more data follow: the last one is marked as such.
             if len(self._buffer) == self._block_size:
                 self._submit(last=False)
+                out.append(self._head)
+                self._head = b""
                 while self._workers.full:
                     out.append(self._workers.result())
             take = self._block_size - len(self._buffer)
@@ -152,8 +161,8 @@ class Compressor:
         if self._finished:
             raise ValueError("the compressor was flushed")
         self._finished = True
-        out, self._head = [self._head], b""
         self._submit(last=True)
+        out, self._head = [self._head], b""
         while len(self._workers):
             out.append(self._workers.result())
         self._workers.close()
@@ -308,7 +317,12 @@ class Decompressor:
             return payload
         if block.kind == frame.RUN:
             return payload * block.size
+        assert self._header is not None
         assert self._mode is not None
+        if block.kind == frame.ADAPTIVE:
+            if self._header.coding != frame.AC:
+                raise FormatError(f"a block of type {block.kind} in a frame without mixing")
+            return Ac(None, True).decode(payload, block.size)
         return self._mode.decode(payload, block.size)
 
     def _take(self) -> None:

@@ -64,71 +64,60 @@ class SmallModel:
 
     def __init__(self, seed: int, hidden: int = 16, embed: int = 16, extreme: bool = False):
         rng = np.random.default_rng(seed)
-        self.orders, self.bits = [1, 2, 4, 8], [8, 9, 10, 8]
-        self.slot_orders, self.slot_bits = [1, 3, 8], [9, 8, 10]
-        rows, width = sum(1 << b for b in self.bits), hidden + embed
+        self.contexts = [1, 2, 4, 8, reference.WORD, reference.WORDS]
+        self.bits = [8, 9, 10, 8, 9, 10]
+        rows, blocks = sum(1 << b for b in self.bits), 2
 
-        def weights(*shape: int) -> np.ndarray:
+        def pick(limit: int, *shape: int) -> np.ndarray:
             if extreme:
-                return rng.choice([-63, 63], shape)
-            return rng.integers(-63, 64, shape)
+                return rng.choice([-limit, limit], shape)
+            return rng.integers(-limit, limit + 1, shape)
 
-        self.tensors = {
-            "table": rng.choice([-127, 127], (rows, embed))
-            if extreme
-            else rng.integers(-127, 128, (rows, embed)),
-            "slots": self._slots(rng, extreme),
-            "gates": weights(4 * hidden, width),
-            "gates_mult": rng.integers(50, 500, 4 * hidden),
-            "gates_bias": rng.integers(-(10**6), 10**6, 4 * hidden),
-            "out": weights(256, width),
-            "out_mult": rng.integers(50, 300, 256),
-            "out_bias": rng.integers(-(10**6), 10**6, 256),
+        self.tensors: dict[str, np.ndarray] = {
+            "table": pick(127, rows, embed),
+            "check": rng.integers(0, 256, rows),
         }
+        shapes = {
+            "enter": (hidden, embed),
+            "gates": (blocks, 3 * hidden, hidden),
+            "leave": (blocks, hidden, hidden),
+            "out": (256, hidden + embed),
+        }
+        for name, shape in shapes.items():
+            self.tensors[name] = pick(63, *shape)
+            self.tensors[f"{name}_mult"] = rng.integers(50, 300, shape[:-1])
+            if name != "leave":
+                self.tensors[f"{name}_bias"] = rng.integers(-(10**6), 10**6, shape[:-1])
+        self._give_rows()
         self.predictor = self.make()
 
-    def _slots(self, rng: np.random.Generator, extreme: bool) -> np.ndarray:
-        """Random slots, most of them owned by contexts of the test texts."""
-        parts = []
-        for order, bits in zip(self.slot_orders, self.slot_bits, strict=True):
-            slots = rng.integers(-127, 128, (1 << bits, 16))
-            if extreme:
-                slots = rng.choice([-127, 127], slots.shape)
-            for text in (ENGLISH, CODE, SCRIPTS, bytes(range(0, 256, 7))):
-                history = 0
-                for byte in text:
-                    key = (history % 256**order + order) * reference.HASH % 2**64
-                    low = ((key ^ key >> 32) + (byte >> 4) + 1) * reference.HASH % 2**64
-                    for k in (key, low):
-                        check = k >> (56 - bits) & 255
-                        slots[k >> (64 - bits), 0] = check - 256 * (check > 127)
-                    history = (history << 8 | byte) % 2**64
-            parts.append(slots)
-        return np.concatenate(parts)
+    def _give_rows(self) -> None:
+        """Make contexts of the test texts the owners of most rows."""
+        m1, check = self.reference(), self.tensors["check"]
+        for text in (ENGLISH, CODE, SCRIPTS, bytes(range(0, 256, 7))):
+            m1.reset()
+            for byte in text:
+                for row, owner in m1.rows():
+                    check[row] = owner or 0
+                m1.push(byte)
 
     def make(self) -> _predict.Predictor:
         """The model as the kernel runs it."""
-        table, slots, *rest = self.buffers()
-        hidden, embed = len(self.tensors["gates"]) // 4, self.tensors["table"].shape[1]
-        tables = self.orders, self.bits, table, self.slot_orders, self.slot_bits, slots
-        return _predict.Predictor(hidden, embed, *tables, *rest)
-
-    def buffers(self) -> list[np.ndarray]:
-        """The tensors as the kernel takes them."""
-        layers = [f"{layer}{part}" for layer in ("gates", "out") for part in ("", "_mult", "_bias")]
-        return [
-            self.tensors[name]
-            .astype(np.dtype("<i4") if "_" in name else np.int8)
+        hidden, embed = self.tensors["enter"].shape
+        blocks = len(self.tensors["gates"])
+        kinds = {"table": "i1", "check": "u1"}
+        buffers = {
+            name: tensor.astype("<i4" if "_" in name else kinds.get(name, "i1"))
             .view(np.uint8)
             .reshape(-1)
-            for name in ("table", "slots", *layers)
-        ]
+            for name, tensor in self.tensors.items()
+        }
+        return _predict.Predictor(hidden, blocks, embed, self.contexts, self.bits, buffers)
 
     def reference(self) -> reference.M1:
         """The same model in plain Python."""
         return reference.M1(
-            list(zip(self.orders, self.bits, strict=True)),
-            list(zip(self.slot_orders, self.slot_bits, strict=True)),
+            list(zip(self.contexts, self.bits, strict=True)),
             {name: t.tolist() for name, t in self.tensors.items()},
         )
 

@@ -264,7 +264,7 @@ def test_info_reads_headers(nzip_cli, text):
     assert row["content"] == len(ENGLISH * 3)
     assert (row["frames"], row["blocks"]) == (1, 1)
     assert row["modes"] == ["eqinfo w=24"]
-    assert row["models"] == ["base-1"]
+    assert row["models"] == ["base-2"]
     assert b"eqinfo" in ok(nzip_cli("info", "file.txt.nz"))
     failed(nzip_cli("info", "file.txt"), "not an nzip file")
 
@@ -366,6 +366,13 @@ def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
     assert "| gzip -9 |" in ok(nzip_cli("bench", "--markdown", "file.txt")).decode()
     assert b"verified" in ok(nzip_cli("bench", "--only", "zstd -3", "file.txt"))
     failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
+
+
+def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
+    pytest.importorskip("matplotlib")
+    only = "nzip -1,nzip -2,gzip -1,bzip2 -9"
+    ok(nzip_cli("bench", "--plot", "frontier.png", "--only", only, "file.txt"))
+    assert (tmp_path / "frontier.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_bench_adjusted_counts_the_model(nzip_cli, text):

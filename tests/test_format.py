@@ -47,7 +47,6 @@ def head(value: int) -> bytes:
 
 
 BAD_BLOCKS = {
-    "reserved type": head(5 << 3 | 3 << 1),
     "too large": head(((1 << 24) + 1) << 3),
     "empty, not last": head(0 << 3),
     "empty run": head(0 << 3 | frame.RUN << 1 | 1),

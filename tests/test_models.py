@@ -13,7 +13,7 @@ from nzip import models
 def test_the_shipped_model_is_the_released_one():
     model = models.load()
     assert model.digest.hex() == models.RELEASED[models.DEFAULT]
-    assert repr(model) == f"<nzip.Model base-1 {model.digest.hex()[:8]}>"
+    assert repr(model) == f"<nzip.Model base-2 {model.digest.hex()[:8]}>"
     assert models.load() is model
 
 
@@ -54,14 +54,15 @@ def test_frames_find_their_model_in_the_search_path(tmp_path, monkeypatch):
 BREAKS = {
     "format": lambda h: h["__metadata__"].update(format="nzip-m1-0"),
     "no metadata": lambda h: h.pop("__metadata__"),
-    "orders": lambda h: h["__metadata__"].update(orders="1,2,x"),
-    "order 9": lambda h: h["__metadata__"].update(orders="1,2,3,4,9"),
-    "table bits": lambda h: h["__metadata__"].update(table_bits="8,13,14,15,30"),
-    "fewer orders": lambda h: h["__metadata__"].update(orders="1,2"),
+    "contexts": lambda h: h["__metadata__"].update(contexts="1,2,x"),
+    "context 11": lambda h: h["__metadata__"].update(contexts="1,2,3,4,6,9,11"),
+    "table bits": lambda h: h["__metadata__"].update(table_bits="8,13,14,15,15,15,30"),
+    "fewer contexts": lambda h: h["__metadata__"].update(contexts="1,2"),
     "missing tensor": lambda h: h.pop("out"),
     "dtype": lambda h: h["gates"].update(dtype="F32"),
     "shape": lambda h: h["gates"].update(shape=[1, 2]),
-    "huge hidden": lambda h: h["gates_mult"].update(shape=[1 << 40]),
+    "huge hidden": lambda h: h["enter"].update(shape=[1 << 40, 48]),
+    "blocks": lambda h: h["gates"].update(shape=["3", 2]),
     "offsets": lambda h: h["out"].update(data_offsets=[-4, 1 << 60]),
     "text offsets": lambda h: h["out"].update(data_offsets="ab"),
     "list": lambda h: h.update(table=[1]),

@@ -20,11 +20,10 @@ def test_m1_logits_equal_reference(extreme):
     text = (ENGLISH + SCRIPTS)[:80] + bytes(range(0, 256, 7))
     logits = np.frombuffer(_predict.logits(model.predictor, text), np.int16).reshape(-1, 256)
     m1 = model.reference()
-    history = 0
     for i, byte in enumerate(text):
-        m1.step(history)
+        m1.step()
         assert [m1.logit(node) for node in range(1, 256)] == logits[i, 1:].tolist()
-        history = (history << 8 | byte) % 2**64
+        m1.push(byte)
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 8])
@@ -43,6 +42,11 @@ AC_TEXTS = {
     "scripts": SCRIPTS[:120],
     "random": TEXTS["random"][:150],
     "one byte": b"q",
+    "records": b"".join(bytes([7, i % 5, 200, i * 7 % 256, 1, 0, 3]) for i in range(60)),
+    "x86": b"".join(
+        b"\x8b\xc3\xe8" + (900 - 8 * i).to_bytes(4, "little") + b"\x90" for i in range(40)
+    ),
+    "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
 
 
@@ -57,6 +61,17 @@ def test_ac_block_equals_reference(small_model, text, with_model, adapt):
     assert _predict.ac_encode(predictor, adapt, text, ROOM) == code
     assert _predict.ac_decode(predictor, adapt, code, len(text)) == text
     assert reference.ac_block(reference.Decoder(code), len(text), make, adapt) == text
+
+
+def test_x86_filter_is_undone_on_any_bytes():
+    assert reference.is_x86(AC_TEXTS["x86"])
+    assert not any(reference.is_x86(text) for name, text in AC_TEXTS.items() if name != "x86")
+    random = bytes(b"\xe8\xe9\x00\xff\x17"[i * i * 7 // 3 % 5] for i in range(3000))
+    for text in (AC_TEXTS["x86"], random, b"\xe8", b"\xe8\0\0\0\0", b"\xe9\xff\xff\xff\xff"):
+        filtered = bytearray(text)
+        reference.x86_filter(filtered, True)
+        reference.x86_filter(filtered, False)
+        assert filtered == text
 
 
 @pytest.mark.parametrize("width", [8, 16, 23, 32, 64])

@@ -43,7 +43,7 @@ def test_round_trip_of_arbitrary_text(text):
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_round_trip_around_the_block_size(mode, extra, blocks):
-    size = modes.LEVELS[1][1] * blocks + extra
+    size = modes.LEVELS[1][2] * blocks + extra
     text = (TEXTS["log"] * (size // len(TEXTS["log"]) + 1))[:size]
     packed = nzip.compress(text, mode, level=1)
     assert nzip.decompress(packed) == text
@@ -70,6 +70,20 @@ def test_overhead_of_a_short_text_is_16_bytes_at_most():
     assert len(packed) - (block.end - block.start) <= 16
 
 
+def test_what_m1_cannot_help_is_coded_without_it():
+    """Records of four bytes; in a frame of another coding such a block is an error."""
+    binary = b"".join((i * i * 7919 % 2**31).to_bytes(4, "big") for i in range(20_000))
+    packed = nzip.compress(binary)
+    header, at = frame.parse_header(packed)
+    assert header.coding == frame.AC
+    assert frame.parse_block(packed, at).kind == frame.ADAPTIVE
+    assert nzip.decompress(packed) == binary
+    other = frame.Header(frame.AC_ADAPTIVE).pack()
+    block = frame.pack_block(frame.ADAPTIVE, True, 100, b"x", frame.block_seed(other, b"", 0))
+    with pytest.raises(nzip.FormatError, match="type 3 in a frame"):
+        nzip.decompress(other + block + b"xx")
+
+
 def test_incompressible_data_grow_by_a_thousandth_and_32_bytes_at_most():
     import random
 
@@ -85,5 +99,5 @@ def test_settings_out_of_range_are_value_errors():
     for window in (7, 65):
         with pytest.raises(ValueError, match="8 to 64 bits"):
             nzip.compress(b"x", "eqinfo", window=window)
-    with pytest.raises(nzip.ModelNotFoundError, match="installed: base-1"):
+    with pytest.raises(nzip.ModelNotFoundError, match="installed: base-2"):
         nzip.compress(b"x", model="no-such-model")

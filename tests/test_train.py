@@ -16,16 +16,16 @@ from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 import nzip  # noqa: E402
 from nzip import _predict, models  # noqa: E402
 from nzip.train import data, export, loop  # noqa: E402
+from nzip.train import model as train_model  # noqa: E402
 from nzip.train.integer import IntegerM1  # noqa: E402
-from nzip.train.model import M1, Config, choose_checks  # noqa: E402
+from nzip.train.model import M1, WORD, WORDS, Config, choose_checks  # noqa: E402
 
 TINY = Config(
     hidden=32,
+    blocks=2,
     embed=16,
-    orders=[1, 2, 4],
-    table_bits=[8, 9, 10],
-    slot_orders=[2, 8],
-    slot_bits=[9, 8],
+    contexts=[1, 2, 4, 8, WORD, WORDS],
+    table_bits=[8, 9, 10, 9, 9, 9],
 )
 torch.set_num_threads(1)
 OPTIONS = loop.Options(total=160 * 16 * 30, lanes=16, segment=32, warmup=5, every=40)
@@ -37,11 +37,11 @@ def bytes_tensor(text):
 
 
 def tiny(text=ENGLISH):
-    """A model with random weights whose slots belong to the contexts of ``text``."""
+    """A model with random weights whose rows belong to the contexts of ``text``."""
     torch.manual_seed(0)
     model = M1(TINY)
-    model.check = choose_checks(bytes_tensor(text).squeeze(1), TINY)
-    torch.nn.init.normal_(model.slots.weight)
+    model.check = choose_checks(bytes_tensor(text), TINY)
+    torch.nn.init.normal_(model.out, std=0.2)
     return model
 
 
@@ -81,7 +81,7 @@ def kernel_logits(path, text):
 
 
 def test_the_float_model_is_close_to_the_kernel(tmp_path):
-    """Hashes, checks and the order of nodes are the same; the gates differ by roundings."""
+    """Hashes, checks and the order of nodes are the same; the values differ by roundings."""
     text = (ENGLISH + SCRIPTS)[:150]
     model = tiny(text)
     export.save(model, tmp_path / "m.safetensors", "m")
@@ -89,7 +89,7 @@ def test_the_float_model_is_close_to_the_kernel(tmp_path):
         output, _ = model(bytes_tensor(text), model.initial_state(1))
         expected = model.logits(output)[:, 0].numpy().clip(-12, 12)
     got = kernel_logits(tmp_path / "m.safetensors", text) / 256
-    assert np.abs(got - expected)[:, 1:].mean() < 0.03
+    assert np.abs(got - expected)[:, 1:].mean() < 0.1
 
 
 def test_the_integers_in_torch_are_the_kernels_bit_for_bit(tmp_path):
@@ -103,30 +103,60 @@ def test_the_integers_in_torch_are_the_kernels_bit_for_bit(tmp_path):
         )
 
 
-def test_a_slot_belongs_to_its_most_frequent_context():
-    """With one byte of context in few slots, the bytes that follow a frequent byte are found."""
-    config = Config(16, 16, [1], [8], slot_orders=[1], slot_bits=[8])
-    text = b"ab" * 500 + bytes(range(256))
-    model = M1(config)
-    model.check = choose_checks(bytes_tensor(text).squeeze(1), config)
-    with torch.no_grad():
-        model.slots.weight[:-1] = 1.0
-    output, _ = model(bytes_tensor(text), model.initial_state(1))
-    found = model._slot_sum([output.keys[0].reshape(-1)])[:, 1].detach()
-    assert found[1:1000].min() == 1.0
-    assert found[1000:].mean() < 0.9  # 256 contexts share 256 places
+def test_a_row_belongs_to_its_most_frequent_context():
+    config = Config(16, 1, 16, [2], [8])
+    text = bytes_tensor(b"ab" * 500 + bytes(range(256)))
+    check = choose_checks(text, config)
+    last, words, _ = train_model.contexts_of(
+        text, text.new_zeros(8, 1), torch.zeros(2, 1).long(), False
+    )
+    found = train_model.table_rows(last, words, config, check)[..., 0] < config.rows
+    assert found[2:1000].all()
+    assert 0.2 < found[1000:].float().mean() < 0.9  # 256 contexts share 256 places
 
 
-def test_a_wider_model_computes_the_same():
-    model = tiny()
-    wide = loop.widen(model, Config(**{**TINY.to_dict(), "hidden": 64}))
-    text = bytes_tensor(ENGLISH[:200])
+def test_the_state_carries_words_and_bytes_over_segments():
+    model, text = tiny(), bytes_tensor(ENGLISH[:120])
     with torch.no_grad():
-        logits = [m.logits(m(text, m.initial_state(1))[0]) for m in (model, wide)]
-    assert torch.allclose(logits[0], logits[1], atol=0.1)
-    assert (logits[0] - logits[1]).abs().mean() < 1e-3
+        whole, _ = model(text, model.initial_state(1))
+        first, state = model(text[:47], model.initial_state(1))
+        second, _ = model(text[47:], state)
+    assert torch.equal(whole, torch.cat([first, second]))
+
+
+def test_a_deeper_model_computes_the_same():
+    model, text = tiny(), bytes_tensor(ENGLISH[:200])
+    deeper = loop.deepen(model, 4)
+    with torch.no_grad():
+        logits = [m.logits(m(text, m.initial_state(1))[0]) for m in (model, deeper)]
+    assert torch.equal(logits[0], logits[1])
     with pytest.raises(ValueError, match="only grow"):
-        loop.widen(wide, TINY)
+        loop.deepen(deeper, 2)
+
+
+def test_a_model_can_share_the_tables_of_another(shards, tmp_path):
+    """It is trained without changing them, its file is small and finds them by their hash."""
+    export.save(tiny(), tmp_path / "first.safetensors", "first")
+    size = Config(hidden=16, blocks=1)
+    model = export.with_tables(size, tmp_path / "first.safetensors")
+    before = model.table.weight.clone()
+    model = loop.train(data.Corpus([shards]), tmp_path / "x.ckpt", model, OPTIONS)
+    assert torch.equal(model.table.weight, before)
+    path = tmp_path / "second.safetensors"
+    export.save(model, path, "second")
+    assert path.stat().st_size < 20_000 < (tmp_path / "first.safetensors").stat().st_size
+    text = bytes_tensor(ENGLISH[:200])
+    assert np.array_equal(
+        IntegerM1(path).logits(text)[:, 0, 1:], kernel_logits(path, ENGLISH[:200])[:, 1:]
+    )
+    export.save(export.load(path), tmp_path / "whole.safetensors", "whole")
+    whole = kernel_logits(tmp_path / "whole.safetensors", ENGLISH[:200])
+    assert np.abs(whole - kernel_logits(path, ENGLISH[:200])).mean() < 3  # weights rounded again
+    models._loaded.clear()
+    (tmp_path / "first.safetensors").unlink()
+    (tmp_path / "whole.safetensors").unlink()
+    with pytest.raises(nzip.ModelNotFoundError, match="needs the tables"):
+        models.load(str(path))
 
 
 def test_training_learns_resumes_and_exports(shards, tmp_path):
@@ -138,7 +168,7 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
     rows.clear()
     again = loop.train(corpus, checkpoint, TINY, OPTIONS, rows.append)  # it had ended: no step
     assert rows == []
-    assert torch.equal(again.gates, model.gates)
+    assert torch.equal(again.out, model.out)
     other = loop.Options(**{**vars(OPTIONS), "seed": 2})
     with pytest.raises(ValueError, match="other settings"):
         loop.train(corpus, checkpoint, TINY, other)
@@ -153,13 +183,33 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
 
 
 def test_the_hand_written_backward_is_the_gradient():
-    from nzip.train.model import _Lstm
-
     torch.manual_seed(1)
-    pre = torch.randn(5, 3, 16, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(16, 4, dtype=torch.float64, requires_grad=True)
-    state = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda p, w: _Lstm.apply(p, w, *state, False)[0], (pre, weight))
+    u = torch.randn(5, 3, 16, dtype=torch.float64, requires_grad=True)
+    weight = (0.5 * torch.randn(48, 16, dtype=torch.float64)).requires_grad_()
+    bias = torch.randn(48, dtype=torch.float64, requires_grad=True)
+    h0 = torch.randn(3, 16, dtype=torch.float64)
+
+    def recurrence(*inputs):
+        return train_model._Recurrence.apply(*inputs, h0, False)[0]
+
+    assert torch.autograd.gradcheck(recurrence, (u, weight, bias))
+    assert torch.autograd.gradcheck(lambda x: train_model._Normalise.apply(x, False), (u,))
+
+
+@pytest.mark.parametrize("quantise", [True, False])
+def test_the_compiled_elementwise_work_is_that_of_torch(monkeypatch, quantise):
+    torch.manual_seed(1)
+    inputs = [torch.randn(9, 5, 32), 0.5 * torch.randn(96, 32), torch.randn(96)]
+    results = []
+    for fast in (True, False):
+        monkeypatch.setattr(train_model, "_fast", lambda x, fast=fast: fast)
+        x, weight, bias = (p.clone().requires_grad_() for p in inputs)
+        u = train_model._Normalise.apply(x, quantise)
+        y, last = train_model._Recurrence.apply(u, weight, bias, inputs[0][0], quantise)
+        (y * torch.linspace(0, 1, 32)).sum().backward()
+        results.append((u, y, last, x.grad, weight.grad, bias.grad))
+    for compiled, in_torch in zip(*results, strict=True):
+        assert torch.allclose(compiled, in_torch, atol=2e-5)
 
 
 def test_the_loss_by_nibbles_is_the_loss_of_the_whole_tree():
@@ -215,7 +265,6 @@ def test_an_integer_model_becomes_the_same_float_model(tmp_path):
     model = tiny()
     export.save(model, tmp_path / "m.safetensors", "m")
     again = export.load(tmp_path / "m.safetensors")
-    export.save(again, tmp_path / "n.safetensors", "m")
     assert loop.evaluate(again, ENGLISH) == pytest.approx(loop.evaluate(model, ENGLISH), rel=0.02)
-    first, second = ((tmp_path / f).read_bytes() for f in ("m.safetensors", "n.safetensors"))
-    assert first == second
+    for name, weight in again.state_dict().items():
+        assert (weight - model.state_dict()[name]).abs().max() < 0.02, name

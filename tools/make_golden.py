@@ -23,12 +23,16 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
     log = (CORPUS / "access.log").read_bytes()
     every = bytes(range(256))
     script = "Ελληνικά, Русский, 中文, 日本語, 한국어, العربية, हिन्दी, 🙂 ".encode()
+    calls = b"".join(
+        b"\x8b\xc3\xe8%s\x90" % (9000 - 8 * i).to_bytes(4, "little") for i in range(500)
+    )
     rows: list[tuple[str, bytes, str, bytes | None, str]] = [
         ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
         ("good-ac-small", english[:300], "mode=ac", None, "a short text"),
         ("good-ac-plain", english[:2000], "mode=ac adapt=no", None, "M1 alone"),
         ("good-ac-adaptive", log[:6000], "mode=ac level=1", None, "mixing without M1"),
-        ("good-ac-lanes", (log * 3)[:70_000], "mode=ac", None, "four lanes"),
+        ("good-ac-lanes", (log * 3)[:70_000], "mode=ac adapt=no", None, "lanes"),
+        ("good-ac-x86", calls, "mode=ac level=1", None, "x86 code behind its filter"),
         ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
         ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
         ("good-static", english[:3000], "mode=static", None, "static"),
@@ -36,6 +40,8 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-run", bytes(100_000), "mode=static", None, "a run, long check"),
         ("good-empty", b"", "mode=ac", None, "no content"),
     ]
+    for level in range(1, 10):
+        rows.append((f"good-level-{level}", english[:800], f"level={level}", None, "a level"))
     for window in (8, 16, 24, 32, 64):
         text = english[:1500] if window > 8 else english[:200]
         rows.append(

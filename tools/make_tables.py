@@ -23,7 +23,7 @@ def render() -> str:
             "/* Made by tools/make_tables.py from nzip/reference.py; part of the format. */",
             "#ifndef NZ_TABLES_H\n#define NZ_TABLES_H\n\n#include <stdint.h>\n",
             array("int16_t", "nz_sigmoid", [*reference.sigmoid_table(), 0, 0]),
-            array("int16_t", "nz_tanh", [*reference.tanh_table(), 0, 0]),
+            array("int16_t", "nz_rsqrt", reference.rsqrt_table()),
             array("uint16_t", "nz_squash", reference.squash_table()),
             array("int16_t", "nz_stretch", reference.stretch_table()),
             array("uint16_t", "nz_reciprocal", reference.reciprocal_table()),

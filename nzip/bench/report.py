@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 from typing import TextIO
 
-from .runner import Result
+from ..evaluate import plots
+from .runner import TOTAL, Result
 
 COLUMNS = ("codec", "bytes", "ratio", "bpb", "MB/s in", "MB/s out")
 
@@ -65,3 +68,38 @@ def as_csv(results: list[Result], out: TextIO) -> None:
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+
+
+def plot_frontier(results: list[Result], path: Path) -> None:
+    """Draw size against speed, both ways: the totals, one line a program. Raises ImportError."""
+    pyplot = plots()
+    figure, panels = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True)
+    totals = [r for r in results if r.file == TOTAL]
+    ways: list[tuple[str, Callable[[Result], float]]] = [
+        ("compressing", lambda r: r.compress_speed / 1e6),
+        ("decompressing", lambda r: r.decompress_speed / 1e6),
+    ]
+    for axes, (title, speed) in zip(panels, ways, strict=True):
+        for name, group in groupby(sorted(totals, key=_family), key=_family):
+            rows = list(group)
+            axes.plot(
+                [speed(r) for r in rows],
+                [r.bpb for r in rows],
+                "o-" if name == "nzip" else ".--",
+                label=name,
+                linewidth=1.5 if name == "nzip" else 0.7,
+            )
+            for row in rows:
+                label = row.codec.removeprefix(name).strip()
+                axes.annotate(label, (speed(row), row.bpb), fontsize=7)
+        axes.set_xscale("log")
+        axes.set_xlabel(f"{title}, MB/s")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("bits per byte")
+    panels[1].legend(fontsize=8)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def _family(result: Result) -> str:
+    return result.codec.partition(" ")[0]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import models
+from .. import models, modes
 from ..stream import compress, decompress
 
 TOTAL = "total"
@@ -79,60 +84,142 @@ def _nzip(name: str, model_bytes: int, threads: int | None, mode: str, **options
     )
 
 
-def _baselines() -> list[Codec]:
+def _gzip(level: int) -> Codec:
     import gzip
-    import lzma
 
+    return Codec(f"gzip -{level}", lambda data: gzip.compress(data, level), gzip.decompress)
+
+
+def _zstd(level: int) -> Codec:
     import zstandard
 
-    def zstd(level: int) -> Codec:
-        return Codec(
-            f"zstd -{level}",
-            lambda data: zstandard.ZstdCompressor(level).compress(data),
-            lambda data: zstandard.ZstdDecompressor().decompress(data),
-        )
+    return Codec(
+        f"zstd -{level}",
+        lambda data: zstandard.ZstdCompressor(level).compress(data),
+        lambda data: zstandard.ZstdDecompressor().decompress(data),
+    )
 
-    found = [
-        Codec("gzip -9", lambda data: gzip.compress(data, 9), gzip.decompress),
-        zstd(3),
-        zstd(19),
-        Codec(
-            "xz -9e",
-            lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
-            lzma.decompress,
-        ),
-    ]
+
+def _xz(name: str, preset: int) -> Codec:
+    import lzma
+
+    return Codec(f"xz {name}", lambda data: lzma.compress(data, preset=preset), lzma.decompress)
+
+
+def _bzip2() -> Codec:
+    import bz2
+
+    return Codec("bzip2 -9", bz2.compress, bz2.decompress)
+
+
+def _brotli(quality: int) -> list[Codec]:
     try:
         brotli = importlib.import_module("brotli")
     except ImportError:
-        return found
+        return []
     return [
-        *found,
-        Codec("brotli -11", lambda data: brotli.compress(data, quality=11), brotli.decompress),
+        Codec(
+            f"brotli -{quality}",
+            lambda data: brotli.compress(data, quality=quality),
+            brotli.decompress,
+        )
+    ]
+
+
+def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> list[Codec]:
+    """A program, if it is on the PATH. In its arguments IN and OUT stand for files; it works in an
+    empty folder, and its start counts into the times."""
+    if not shutil.which(program):
+        return []
+
+    def call(arguments: list[str], data: bytes) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "IN").write_bytes(data)
+            subprocess.run(arguments, cwd=folder, check=True, capture_output=True)
+            return Path(folder, "OUT").read_bytes()
+
+    return [Codec(name, lambda data: call(pack, data), lambda data: call(unpack, data))]
+
+
+def _programs(threads: int | None) -> list[Codec]:
+    """bzip3, zpaq and 7z, those of them that are installed."""
+    count = threads or os.cpu_count() or 1
+
+    def zpaq(level: int) -> list[Codec]:
+        add = ["zpaq", "add", "OUT.zpaq", "IN", f"-m{level}", f"-t{count}"]
+        take = ["zpaq", "extract", "IN.zpaq", "IN", "-to", "OUT", f"-t{count}"]
+        pack = ["sh", "-c", shlex.join(add) + " && mv OUT.zpaq OUT"]
+        unpack = ["sh", "-c", "mv IN IN.zpaq && " + shlex.join(take)]
+        return _program("zpaq", f"zpaq -m{level}", pack, unpack)
+
+    seven = ["7z", "a", "-m0=PPMd:o=16:mem=256m", f"-mmt={count}", "-t7z", "OUT", "IN"]
+    return [
+        *_program(
+            "bzip3",
+            "bzip3",
+            ["bzip3", "-e", "-f", "-b", "16", "-j", str(count), "IN", "OUT"],
+            ["bzip3", "-d", "-f", "-j", str(count), "IN", "OUT"],
+        ),
+        *zpaq(3),
+        *zpaq(5),
+        *_program(
+            "7z",
+            "7z PPMd",
+            ["sh", "-c", shlex.join(seven) + " && mv OUT.7z OUT || mv OUT OUT"],
+            ["sh", "-c", "7z e -so IN > OUT"],
+        ),
     ]
 
 
 def codecs(
-    *, level: int, threads: int | None, model: str | None = None, only: str | None = None
+    *,
+    level: int,
+    threads: int | None,
+    model: str | None = None,
+    only: str | None = None,
+    frontier: bool = False,
 ) -> list[Codec]:
-    """The compressors to compare; ``only``: names, separated by commas. Raises ValueError."""
+    """The compressors to compare: nzip's modes with the usual ones, or for the ``frontier`` every
+    level of nzip and of those that are found. ``only``: names, separated by commas.
+
+    Raises ValueError.
+    """
     weights = models.load(model).path.stat().st_size
     options: dict[str, Any] = {"model": model}
-    found = [
+    usual = [
         _nzip("nzip ac", weights, threads, "ac", level=level, **options),
         _nzip("nzip static", 0, threads, "static"),
         _nzip("nzip eqinfo 16", weights, threads, "eqinfo", window=16, **options),
         _nzip("nzip eqinfo 32", weights, threads, "eqinfo", window=32, **options),
-        *_baselines(),
+        _gzip(9),
+        _zstd(3),
+        _zstd(19),
+        _xz("-9e", 9 | 1 << 31),
+        *_brotli(11),
+    ]
+    more = [
+        *(_nzip(f"nzip -{n}", weights, threads, "ac", level=n) for n in modes.LEVELS),
+        _gzip(1),
+        _gzip(6),
+        _zstd(1),
+        _zstd(9),
+        _zstd(22),
+        _xz("-6", 6),
+        _bzip2(),
+        *_brotli(5),
+        *_brotli(9),
+        *_programs(threads),
     ]
     if only is None:
-        return found
+        plain = [codec for codec in usual if not codec.name.startswith("nzip")]
+        return [*more, *plain] if frontier else usual
+    found = {codec.name: codec for codec in (*usual, *more)}
     wanted = [name.strip() for name in only.split(",")]
-    unknown = set(wanted) - {codec.name for codec in found}
+    unknown = set(wanted) - set(found)
     if unknown:
-        known = ", ".join(codec.name for codec in found)
+        known = ", ".join(found)
         raise ValueError(f"no such compressor: {', '.join(sorted(unknown))} (known: {known})")
-    return [codec for codec in found if codec.name in wanted]
+    return [found[name] for name in wanted]
 
 
 def measure(codec: Codec, name: str, data: bytes) -> Result:

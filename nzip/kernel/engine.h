@@ -5,29 +5,37 @@
 
 #include "common.h"
 
-#define NZ_MAX_ORDERS 8
+#define NZ_MAX_CONTEXTS 12
+#define NZ_MAX_BLOCKS 8
+#define NZ_MAX_EMBED 256
 #define NZ_MAX_LANES 8
-#define NZ_ROWS 16       /* gate rows that are packed together */
+#define NZ_WORD 9        /* contexts beside the last 1 to 8 bytes: the word so far, */
+#define NZ_WORDS 10      /* and with the word before it */
+#define NZ_ROWS 16       /* rows that are packed together */
 #define NZ_ACT_ZERO 64   /* an activation q in -63..63 is stored as q + 64 */
 #define NZ_ACT_MAX 63
 #define NZ_WEIGHT_MAX 63
-#define NZ_SCALE_SHIFT 12 /* accumulator * mult + bias, then this shift, is a Q8 number */
-#define NZ_SLOT_SCALE 16  /* slot entries are Q4 */
+#define NZ_SCALE_SHIFT 12 /* accumulator * mult + bias, then this shift, is a Q8 number; Q4 for the units */
 #define NZ_LOGIT_MAX 3071 /* logits are Q8, so +-12 */
-#define NZ_GATE_MAX 2047  /* the arguments of the gate tables are Q8, so +-8 */
+#define NZ_GATE_MAX 2047  /* the arguments of the gate table are Q8, so +-8 */
+#define NZ_VALUE_MAX 511  /* what a unit takes in, Q8, so +-2 */
+#define NZ_H_FACTOR 84    /* Q13 times this, shifted by 15, is in steps of 1/21 */
+
+/* Packed for the kernel: weights [rows / 16][columns / 4][16][4], the zero point folded into bias. */
+typedef struct {
+    int rows, columns;
+    int8_t *weights;
+    int32_t *mult, *bias;
+} nz_matrix;
 
 typedef struct {
-    int hidden, embed, width; /* width = hidden + embed */
-    int orders;
-    int order[NZ_MAX_ORDERS], table_bits[NZ_MAX_ORDERS];
-    const int8_t *table[NZ_MAX_ORDERS]; /* [2^bits][embed] */
-    int slot_orders;
-    int slot_order[NZ_MAX_ORDERS], slot_bits[NZ_MAX_ORDERS];
-    const int8_t *slots[NZ_MAX_ORDERS]; /* [2^bits][16]: check byte, 15 logits (Q4) */
-    int8_t *gates;                      /* [4 hidden / 16][width / 4][16][4] */
-    int32_t *gate_mult, *gate_bias;     /* [4 hidden], the zero point folded in */
-    int8_t *out;                        /* [256][width] */
-    int32_t *out_mult, *out_bias;       /* [256] */
+    int hidden, blocks, embed, width; /* width = hidden + embed */
+    int contexts;
+    int context[NZ_MAX_CONTEXTS], table_bits[NZ_MAX_CONTEXTS];
+    const int8_t *table[NZ_MAX_CONTEXTS];  /* [2^bits][embed] */
+    const uint8_t *check[NZ_MAX_CONTEXTS]; /* [2^bits]; NULL for a table of all contexts */
+    nz_matrix enter, gates[NZ_MAX_BLOCKS], leave[NZ_MAX_BLOCKS];
+    nz_matrix out; /* not packed: [256][width] */
     void *memory;
 } nz_model;
 
@@ -53,32 +61,40 @@ extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
    NULL if it is unknown or cannot run here. */
 const nz_engine *nz_engine_select(const char *name);
 
+/* Does a block look like x86 code? And the filter for it, both ways, in place. Part of the format. */
+int nz_is_x86(const uint8_t *text, size_t n);
+void nz_x86_filter(uint8_t *text, size_t n, int encode);
+
+/* Asks for large pages under fresh memory that will be read at random (NULL: does nothing). */
+void nz_huge_pages(void *memory, size_t size);
+
 /* Lanes of a block of n bytes, and where lane `lane` of `lanes` starts. Part of the format. With the
    adaptive models a block is one lane: in several, what they learn is diluted by what stands far
    away, which costs more bytes than it saves time. */
 int nz_block_lanes(size_t n, int adapt);
 size_t nz_lane_start(size_t n, int lanes, int lane);
 
-/* Tables that are looked up by the hash of the last order[i] bytes, with 2^bits[i] rows each; rows
-   holds them one behind the other. */
-typedef struct {
-    int count;
-    int order[NZ_MAX_ORDERS], bits[NZ_MAX_ORDERS];
-    const int8_t *rows;
-} nz_tables;
-
-/* Rows of weights with the scale and bias of each. */
+/* Weights [..., rows][columns] with the scale and bias (or NULL) of each row. */
 typedef struct {
     const int8_t *weights;
     const int32_t *mult, *bias;
 } nz_layer;
 
-/* Packs a model. The embedding table's rows are [embed], those of the slots [16]; gates int8
-   [4 hidden][width] and out int8 [256][width], columns hidden first. Returns NULL without memory,
-   and with *bad set for a number outside its range. The tables are not copied and must outlive
-   the model. */
-nz_model *nz_model_new(int hidden, int embed, const nz_tables *table, const nz_tables *slots,
-                       const nz_layer *gates, const nz_layer *out, int *bad);
+/* A model file's numbers. */
+typedef struct {
+    int hidden, blocks, embed, contexts;
+    int context[NZ_MAX_CONTEXTS], table_bits[NZ_MAX_CONTEXTS];
+    const int8_t *table;  /* [rows of all tables][embed] */
+    const uint8_t *check; /* [rows of all tables] */
+    nz_layer enter;       /* [hidden][embed] */
+    nz_layer gates;       /* [blocks][3 hidden][hidden] */
+    nz_layer leave;       /* [blocks][hidden][hidden] */
+    nz_layer out;         /* [256][hidden + embed] */
+} nz_weights;
+
+/* Packs a model. Returns NULL without memory, and with *bad set for a number outside its range.
+   The tables are not copied and must outlive the model. */
+nz_model *nz_model_new(const nz_weights *, int *bad);
 void nz_model_free(nz_model *);
 
 #endif

@@ -1,7 +1,13 @@
 /* Checks and packs the weights; picks the engine; lane layout. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* madvise */
+#endif
 #include "engine.h"
 
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 /* True if |accumulator * mult + bias| stays below 2^31 for every input (see the format document). */
 static int row_fits(const int8_t *weights, int width, int32_t mult, int32_t bias, int64_t *sum) {
@@ -24,60 +30,67 @@ static int32_t folded_bias(int32_t mult, int32_t bias, int64_t sum) {
     return (int32_t)((uint32_t)bias - zero + (1u << (NZ_SCALE_SHIFT - 1)));
 }
 
-nz_model *nz_model_new(int hidden, int embed, const nz_tables *table, const nz_tables *slots,
-                       const nz_layer *gates, const nz_layer *out, int *bad) {
-    int width = hidden + embed, rows = 4 * hidden;
+/* Takes its memory from *at. */
+static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int packed, char **at) {
+    int bad = 0;
+    m->rows = rows;
+    m->columns = columns;
+    m->mult = (int32_t *)(void *)*at;
+    m->bias = m->mult + rows;
+    m->weights = (int8_t *)(m->bias + rows);
+    *at = (char *)m->weights + (size_t)rows * (size_t)columns;
+    for (int r = 0; r < rows; r++) {
+        size_t row = first_row + (size_t)r;
+        const int8_t *w = from->weights + row * (size_t)columns;
+        int32_t mult = from->mult[row], bias = from->bias ? from->bias[row] : 0;
+        int64_t sum = 0;
+        if (!row_fits(w, columns, mult, bias, &sum)) bad = -1;
+        m->mult[r] = mult;
+        m->bias[r] = folded_bias(mult, bias, sum);
+        for (int k = 0; k < columns; k++) {
+            size_t place = packed ? (((size_t)(r / NZ_ROWS) * (size_t)(columns / 4) + (size_t)(k / 4)) * NZ_ROWS +
+                                     (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)
+                                  : (size_t)r * (size_t)columns + (size_t)k;
+            m->weights[place] = w[k];
+        }
+    }
+    return bad;
+}
+
+static size_t matrix_bytes(size_t rows, size_t columns) { return rows * (columns + 2 * sizeof(int32_t)); }
+
+nz_model *nz_model_new(const nz_weights *from, int *bad) {
+    int h = from->hidden, e = from->embed;
+    size_t n = (size_t)h, block = matrix_bytes(3 * n, n) + matrix_bytes(n, n);
     *bad = 0;
-    size_t gate_bytes = (size_t)rows * (size_t)width, out_bytes = (size_t)256 * (size_t)width;
-    size_t words = 2 * ((size_t)rows + 256) * sizeof(int32_t);
     nz_model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->memory = malloc(gate_bytes + out_bytes + words + 64);
+    m->memory = malloc(matrix_bytes(n, (size_t)e) + (size_t)from->blocks * block + matrix_bytes(256, n + (size_t)e) + 64);
     if (!m->memory) {
         free(m);
         return NULL;
     }
-    m->hidden = hidden;
-    m->embed = embed;
-    m->width = width;
-    m->gates = (int8_t *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
-    m->out = m->gates + gate_bytes;
-    m->gate_mult = (int32_t *)(void *)(m->out + out_bytes);
-    m->gate_bias = m->gate_mult + rows;
-    m->out_mult = m->gate_bias + rows;
-    m->out_bias = m->out_mult + 256;
-    const int8_t *rows_at = table->rows;
-    m->orders = table->count;
-    for (int i = 0; i < table->count; i++) {
-        m->order[i] = table->order[i];
-        m->table_bits[i] = table->bits[i];
-        m->table[i] = rows_at;
-        rows_at += ((size_t)1 << table->bits[i]) * (size_t)embed;
+    m->hidden = h;
+    m->blocks = from->blocks;
+    m->embed = e;
+    m->width = h + e;
+    m->contexts = from->contexts;
+    size_t row = 0;
+    for (int i = 0; i < from->contexts; i++) {
+        int context = from->context[i], bits = from->table_bits[i];
+        m->context[i] = context;
+        m->table_bits[i] = bits;
+        m->table[i] = from->table + row * (size_t)e;
+        m->check[i] = bits >= 8 * context ? NULL : from->check + row;
+        row += (size_t)1 << bits;
     }
-    rows_at = slots->rows;
-    m->slot_orders = slots->count;
-    for (int i = 0; i < slots->count; i++) {
-        m->slot_order[i] = slots->order[i];
-        m->slot_bits[i] = slots->bits[i];
-        m->slots[i] = rows_at;
-        rows_at += ((size_t)1 << slots->bits[i]) * 16;
+    char *at = (char *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
+    *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 1, &at);
+    for (int k = 0; k < from->blocks; k++) {
+        *bad |= add_matrix(&m->gates[k], &from->gates, (size_t)k * 3 * n, 3 * h, h, 1, &at);
+        *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 1, &at);
     }
-    int64_t sum = 0;
-    for (int r = 0; r < rows; r++) {
-        const int8_t *w = gates->weights + (size_t)r * width;
-        if (!row_fits(w, width, gates->mult[r], gates->bias[r], &sum)) *bad = -1;
-        m->gate_mult[r] = gates->mult[r];
-        m->gate_bias[r] = folded_bias(gates->mult[r], gates->bias[r], sum);
-        for (int k = 0; k < width; k++)
-            m->gates[(((size_t)(r / NZ_ROWS) * (width / 4) + k / 4) * NZ_ROWS + r % NZ_ROWS) * 4 + k % 4] = w[k];
-    }
-    for (int r = 0; r < 256; r++) {
-        const int8_t *w = out->weights + (size_t)r * width;
-        if (!row_fits(w, width, out->mult[r], out->bias[r], &sum)) *bad = -1;
-        m->out_mult[r] = out->mult[r];
-        m->out_bias[r] = folded_bias(out->mult[r], out->bias[r], sum);
-    }
-    memcpy(m->out, out->weights, out_bytes);
+    *bad |= add_matrix(&m->out, &from->out, 0, 256, h + e, 0, &at);
     if (*bad) {
         nz_model_free(m);
         return NULL;
@@ -89,6 +102,17 @@ void nz_model_free(nz_model *m) {
     if (!m) return;
     free(m->memory);
     free(m);
+}
+
+void nz_huge_pages(void *memory, size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t page = 1 << 21; /* the kernel's choice of size; a wrong guess costs nothing */
+    uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
+    if (memory && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)size;
+#endif
 }
 
 int nz_block_lanes(size_t n, int adapt) {

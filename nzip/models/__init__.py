@@ -18,12 +18,15 @@ from typing import Any
 from .._predict import Predictor
 from ..errors import ModelFileError, ModelNotFoundError
 
-FORMAT = "nzip-m1-1"
-DEFAULT = "base-1"
+FORMAT = "nzip-m1-2"
+SMALL, MEDIUM, BASE = "small-2", "medium-2", "base-2"
+DEFAULT = BASE
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {
-    "base-1": "69eda19748c977c63bd2a5e4a2f72e30451318b7ade9d1c689e37c1966f06a21",
+    "base-2": "88385d4aa493cd03c4416f3ed3568b2da333adc76a5487338a104c4aa91c2946",
+    "medium-2": "e249aa5e9fa5ea8be0094f1cea20cc54a43523841d12ae27e03fcb0204a0bb5f",
+    "small-2": "6549c39afa300cf6e9a46182d173a6edd4d356f139a39a6de7792c85e002f32e",
 }
 MAX_HEADER = 1 << 16
 SHIPPED = Path(__file__).parent
@@ -44,13 +47,35 @@ class Model:
         self.name: str = header["__metadata__"].get("name", path.stem)
         if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
             raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
-        self.predictor = _predictor(header, self._data, start, path)
-        self.hidden: int = header["gates"]["shape"][0] // 4
-        # A byte's: the gates' rows, and eight rows of the output layer.
-        self.multiply_adds: int = (4 * self.hidden + 8) * header["gates"]["shape"][1]
+        tensors = _tensors(header, self._data, start, path)
+        self.tables_of: Model | None = None
+        if "table" not in tensors:
+            self.tables_of = _holder(header["__metadata__"]["tables"], path)
+            tensors |= self.tables_of._tables(header, path)
+        self.predictor = _predictor(header, tensors, path)
+        hidden, embed = header["enter"]["shape"]
+        self.hidden: int = hidden
+        self.blocks: int = header["gates"]["shape"][0]
+        # A byte's: all matrices, but of the output layer eight rows.
+        self.multiply_adds: int = (
+            hidden * embed + self.blocks * 4 * hidden**2 + 8 * (hidden + embed)
+        )
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
+
+    def _tables(self, wanted: dict[str, Any], path: Path) -> dict[str, memoryview]:
+        """The embeddings, for the model of another file with the header ``wanted``."""
+        header, start = _header(self._data, self.path)
+        tensors = _tensors(header, self._data, start, self.path)
+        same = shape_lists(header["__metadata__"]) == shape_lists(wanted["__metadata__"])
+        if (
+            "table" not in tensors
+            or not same
+            or header["table"]["shape"][1] != wanted["enter"]["shape"][1]
+        ):
+            raise ModelFileError(f"{path}: the tables that it refers to have another shape")
+        return {name: tensors[name] for name in ("table", "check")}
 
 
 def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
@@ -68,13 +93,14 @@ def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
 
 
 def shape_lists(meta: dict[str, str]) -> list[list[int]]:
-    """orders, table_bits, slot_orders and slot_bits of a model file; the last two may be empty."""
-    names = ("orders", "table_bits", "slot_orders", "slot_bits")
-    return [[int(x) for x in meta.get(name, "").split(",") if x] for name in names]
+    """contexts and table_bits of a model file."""
+    return [[int(x) for x in meta[name].split(",")] for name in ("contexts", "table_bits")]
 
 
-def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) -> Predictor:
-    """Check every shape and build the kernel's model; the kernel checks the numbers."""
+def _tensors(
+    header: dict[str, Any], data: mmap.mmap, start: int, path: Path
+) -> dict[str, memoryview]:
+    """The tensors of a file, all shapes checked; without the tables if it refers to another's."""
     view = memoryview(data)
 
     def tensor(name: str, kind: str, *shape: int) -> memoryview:
@@ -84,51 +110,75 @@ def _predictor(header: dict[str, Any], data: mmap.mmap, start: int, path: Path) 
             fits = entry["dtype"] == kind and entry["shape"] == list(shape)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path}: no valid tensor {name}") from error
-        size = math.prod(shape) * {"I8": 1, "I32": 4}[kind]
+        size = math.prod(shape) * (4 if kind == "I32" else 1)
         if not fits or not 0 <= first <= last <= len(data) - start or last - first != size:
             raise ModelFileError(f"{path}: tensor {name} is not {kind} {list(shape)}")
         return view[start + first : start + last]
 
     try:
-        orders, bits, slot_orders, slot_bits = shape_lists(header["__metadata__"])
-        hidden = len(header["gates_mult"]["shape"]) and header["gates_mult"]["shape"][0] // 4
-        embed = header["table"]["shape"][1]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        meta = header["__metadata__"]
+        contexts, bits = shape_lists(meta)
+        hidden, embed = header["enter"]["shape"]
+        blocks = header["gates"]["shape"][0]
+        numbers = all(isinstance(n, int) for n in (hidden, embed, blocks))
+        refers = "tables" in meta
+        valid = not refers or len(bytes.fromhex(meta["tables"])) == 32
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(f"{path}: no valid model shape") from error
     if not (
-        0 < len(orders) == len(bits) <= 8
-        and len(slot_orders) == len(slot_bits) <= 8
-        and all(1 <= order <= 8 for order in orders + slot_orders)
-        and all(8 <= b <= 24 for b in bits + slot_bits)
-        and isinstance(hidden, int)
-        and isinstance(embed, int)
+        numbers
+        and valid
+        and 0 < len(contexts) == len(bits) <= 12
+        and all(1 <= context <= 10 for context in contexts)
+        and all(8 <= b <= 24 for b in bits)
         and 16 <= hidden <= 4096
         and hidden % 16 == 0
         and 16 <= embed <= 256
         and embed % 16 == 0
+        and 1 <= blocks <= 8
     ):
         raise ModelFileError(f"{path}: a shape outside the format's limits")
-    width = hidden + embed
     rows = sum(1 << b for b in bits)
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "enter": ("I8", (hidden, embed)),
+        "enter_mult": ("I32", (hidden,)),
+        "enter_bias": ("I32", (hidden,)),
+        "gates": ("I8", (blocks, 3 * hidden, hidden)),
+        "gates_mult": ("I32", (blocks, 3 * hidden)),
+        "gates_bias": ("I32", (blocks, 3 * hidden)),
+        "leave": ("I8", (blocks, hidden, hidden)),
+        "leave_mult": ("I32", (blocks, hidden)),
+        "out": ("I8", (256, hidden + embed)),
+        "out_mult": ("I32", (256,)),
+        "out_bias": ("I32", (256,)),
+    }
+    if not refers:
+        shapes |= {"table": ("I8", (rows, embed)), "check": ("U8", (rows,))}
+    return {name: tensor(name, kind, *shape) for name, (kind, shape) in shapes.items()}
+
+
+def _predictor(header: dict[str, Any], tensors: dict[str, memoryview], path: Path) -> Predictor:
+    """The kernel's model; the kernel checks the numbers."""
+    contexts, bits = shape_lists(header["__metadata__"])
+    hidden, embed = header["enter"]["shape"]
+    blocks = header["gates"]["shape"][0]
     try:
-        return Predictor(
-            hidden,
-            embed,
-            orders,
-            bits,
-            tensor("table", "I8", rows, embed),
-            slot_orders,
-            slot_bits,
-            tensor("slots", "I8", sum(1 << b for b in slot_bits), 16) if slot_bits else b"",
-            tensor("gates", "I8", 4 * hidden, width),
-            tensor("gates_mult", "I32", 4 * hidden),
-            tensor("gates_bias", "I32", 4 * hidden),
-            tensor("out", "I8", 256, width),
-            tensor("out_mult", "I32", 256),
-            tensor("out_bias", "I32", 256),
-        )
+        return Predictor(hidden, blocks, embed, contexts, bits, tensors)
     except OverflowError as error:
         raise ModelFileError(f"{path}: {error}") from error
+
+
+def _holder(digest: str, path: Path) -> Model:
+    """The model with that SHA-256, whose tables the file at ``path`` refers to."""
+    for candidate in [*find(), *sorted(path.parent.glob("*" + SUFFIX))]:
+        if candidate != path and RELEASED.get(candidate.stem, digest) == digest:
+            try:
+                model = _load_file(candidate)
+            except ModelFileError:
+                continue
+            if model.digest.hex() == digest:
+                return model
+    raise ModelNotFoundError(f"{path} needs the tables of the model {digest[:8]}, not installed")
 
 
 def search_path() -> list[Path]:
@@ -148,7 +198,7 @@ def find() -> list[Path]:
 
 
 _loaded: dict[Path, Model] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a model may load the one whose tables it shares
 
 
 def _load_file(path: Path) -> Model:

@@ -12,18 +12,20 @@ from .static import Static
 
 MODES = ("ac", "static", "eqinfo")
 DEFAULT_LEVEL = 6
-# Level -> (M1 takes part, bytes of a block). Larger blocks learn longer from the file and leave
-# less to do in parallel.
-LEVELS = {
-    1: (False, 1 << 19),
-    2: (False, 1 << 21),
-    3: (False, 1 << 23),
-    4: (True, 1 << 17),
-    5: (True, 1 << 18),
-    6: (True, 1 << 19),
-    7: (True, 1 << 20),
-    8: (True, 1 << 22),
-    9: (True, 1 << 24),
+PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
+SHORT = 1 << 19  # content up to this many bytes waits for a stronger model
+# Level -> (M1, M1 of short content, bytes of a block). Larger blocks learn longer from the file and
+# leave less to do in parallel.
+LEVELS: dict[int, tuple[str | None, str | None, int]] = {
+    1: (None, None, 1 << 19),
+    2: (None, None, 1 << 21),
+    3: (None, None, 1 << 23),
+    4: (models.SMALL, models.SMALL, 1 << 20),
+    5: (models.SMALL, models.MEDIUM, 1 << 22),
+    6: (models.MEDIUM, models.BASE, 1 << 22),
+    7: (models.BASE, models.BASE, 1 << 22),
+    8: (models.BASE, models.BASE, 1 << 23),
+    9: (models.BASE, models.BASE, 1 << 24),
 }
 
 
@@ -32,17 +34,18 @@ class Mode(Protocol):
 
     coding: int
 
-    def encode(self, block: bytes) -> bytes | None:
-        """The code of a block, or None if it would not be shorter."""
+    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+        """(type of block, its code), or None if that would not be shorter."""
 
     def decode(self, code: bytes, size: int) -> bytes:
         """The ``size`` bytes of a block. Raises FormatError for a code that nothing encodes to."""
 
 
 def choose(
-    mode: str, level: int, window: int, model: str | None, adapt: bool
+    mode: str, level: int, window: int, model: str | None, adapt: bool, short: bool = False
 ) -> tuple[Mode, int, Model | None]:
-    """(mode, block size, model) for what a caller asked for. Raises ValueError."""
+    """(mode, block size, model) for what a caller asked for. ``short``: the content has at most
+    SHORT bytes. Raises ValueError."""
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} (known: {', '.join(MODES)})")
     if level not in LEVELS:
@@ -51,16 +54,20 @@ def choose(
         raise ValueError(
             f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}"
         )
-    with_model, block_size = LEVELS[level]
+    long_name, short_name, block_size = LEVELS[level]
     if mode == "static":
-        return Static(), LEVELS[DEFAULT_LEVEL][1], None
+        return Static(), PLAIN_BLOCK, None
     if mode == "eqinfo":
         m1 = models.load(model)
-        return EqInfo(m1.predictor, window), LEVELS[DEFAULT_LEVEL][1], m1
-    if with_model or model is not None or not adapt:
+        return EqInfo(m1.predictor, window), PLAIN_BLOCK, m1
+    if not adapt:  # M1 is all that there is
         m1 = models.load(model)
-        return Ac(m1.predictor, adapt), block_size, m1
-    return Ac(None, True), block_size, None
+        return Ac(m1.predictor, False), PLAIN_BLOCK, m1
+    name = model or (short_name if short else long_name)
+    if name is None:
+        return Ac(None, True), block_size, None
+    m1 = models.load(name)
+    return Ac(m1.predictor, True), block_size, m1
 
 
 def from_header(header: frame.Header, model: Model | None) -> Mode:

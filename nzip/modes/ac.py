@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from .. import _predict, frame
 
+SAMPLES, SAMPLE = 8, 512  # pieces of a block that M1 is tried on, and their bytes
+M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binaries do
+
 
 class Ac:
     """Arithmetic coding of a block; see ``modes.Mode``."""
@@ -20,8 +23,19 @@ class Ac:
         else:
             self.coding = frame.AC if adapt else frame.AC_PLAIN
 
-    def encode(self, block: bytes) -> bytes | None:
-        return _predict.ac_encode(self._predictor, self._adapt, block)
+    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+        alone = self._adapt and self._predictor is not None and not self._m1_helps(block)
+        code = _predict.ac_encode(None if alone else self._predictor, self._adapt, block)
+        return None if code is None else (frame.ADAPTIVE if alone else frame.CODED, code)
+
+    def _m1_helps(self, block: bytes) -> bool:
+        """False for what M1 knows nothing of, such as binaries: it would only cost time."""
+        if len(block) < SAMPLES * SAMPLE:
+            return True
+        starts = range(0, len(block), len(block) // SAMPLES)
+        sample = b"".join(block[start : start + SAMPLE] for start in starts)
+        code = _predict.ac_encode(self._predictor, False, sample, 2 * len(sample))
+        return code is not None and 8 * len(code) < M1_LIMIT * len(sample)
 
     def decode(self, code: bytes, size: int) -> bytes:
         return _predict.ac_decode(self._predictor, self._adapt, code, size)

@@ -20,8 +20,9 @@ class EqInfo:
         self._predictor = predictor
         self._width = width
 
-    def encode(self, block: bytes) -> bytes | None:
-        return _predict.eqinfo_encode(self._predictor, self._width, block)
+    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+        code = _predict.eqinfo_encode(self._predictor, self._width, block)
+        return None if code is None else (frame.CODED, code)
 
     def decode(self, code: bytes, size: int) -> bytes:
         try:

@@ -14,8 +14,9 @@ class Static:
 
     coding = frame.STATIC
 
-    def encode(self, block: bytes) -> bytes | None:
-        return _coder.static_encode(block)
+    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+        code = _coder.static_encode(block)
+        return None if code is None else (frame.CODED, code)
 
     def decode(self, code: bytes, size: int) -> bytes:
         try:

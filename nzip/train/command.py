@@ -26,6 +26,7 @@ def keep_freed_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its highest value
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+            mallopt(-8, 1)  # M_ARENA_MAX: threads share what was freed
 
 
 def parse_mix(text: str | None) -> dict[str, float] | None:
@@ -48,8 +49,9 @@ def run(
     paths: list[Path],
     output: Path,
     *,
-    size: str,
+    size: str | None,
     start: str | None,
+    tables: str | None,
     total: int | None,
     lanes: int | None,
     rate: float | None,
@@ -62,7 +64,9 @@ def run(
 ) -> None:
     """Train M1 and write it to ``output``; progress on stderr.
 
-    start: the name or file of a model to go on from; without it one of SIZES is trained anew.
+    start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
+    it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
+    as they are; the new file refers to them.
     """
     try:
         import torch
@@ -74,15 +78,15 @@ def run(
 
     from .. import models
     from .data import Corpus
-    from .export import load, save
-    from .loop import Options, evaluate, train
+    from .export import load, save, with_tables
+    from .loop import Options, deepen, evaluate, train
     from .model import SIZES
 
     if output.suffix != SUFFIX:
         output = output.with_name(output.name + SUFFIX)
     if not output.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.parent))
-    if size not in SIZES:
+    if size not in (None, *SIZES):
         raise ValueError(f"--size must be one of {', '.join(SIZES)}")
     keep_freed_memory()
     if threads:
@@ -97,22 +101,29 @@ def run(
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
-        initial: Config | M1 = SIZES[size]
+        shape = SIZES[size or "base"]
+        initial: Config | M1 = shape
+        if tables:
+            torch.manual_seed(seed)
+            initial = with_tables(shape, models.load(tables).path)
     else:
         # A pass over the text, in smaller steps; the tables move as before.
         options = Options(
             total=sum(corpus.sizes.values()),
             lanes=64,
             rate=1e-3,
-            table_rate=60,
-            slot_rate=150,
+            table_rate=180,
             warmup=20,
             seed=seed,
             patience=patience,
         )
-        initial = load(models.load(start).path)
+        holder = models.load(tables) if tables else None
+        initial = load(models.load(start).path, holder.digest.hex() if holder else "")
         before = {name: evaluate(initial, text) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
+        if size:
+            torch.manual_seed(seed)
+            initial = deepen(initial, SIZES[size].blocks)
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate

@@ -17,15 +17,7 @@ from torch import Tensor
 
 from .. import reference
 from .export import read
-from .model import (
-    HISTORY,
-    context_keys,
-    contexts,
-    low_nodes,
-    nibble_keys,
-    slot_rows,
-    table_rows,
-)
+from .model import HISTORY, VALUE_MAX, contexts_of, table_rows
 
 MAX_WIDTH = (1 << 24) // (63 * 63)
 
@@ -39,31 +31,40 @@ class IntegerM1:
     """A model file's predictor. Raises ValueError if the model is too wide to be exact."""
 
     def __init__(self, path: Path, device: str = "cpu"):
-        self.config, tensors = read(path)
-        if tensors["gates"].shape[1] > MAX_WIDTH:
+        self.config, self.t = read(path)
+        config = self.config
+        if config.hidden + config.embed > MAX_WIDTH:
             raise ValueError(f"{path}: more than {MAX_WIDTH} columns are not exact in float32")
-        self.t = {name: tensor.to(device) for name, tensor in tensors.items()}
-        self.gates, self.out = self.t["gates"].float(), self.t["out"].float()
+        self.t = {name: tensor.to(device) for name, tensor in self.t.items()}
+        zeros = self.t["table"].new_zeros(1, config.embed)  # of contexts that own no row
+        self.table = torch.cat([self.t["table"], zeros])
         self.sigmoid = torch.tensor(reference.sigmoid_table(), device=device)
-        self.tanh = torch.tensor(reference.tanh_table(), device=device)
+        self.rsqrt = torch.tensor(reference.rsqrt_table(), device=device)
 
-    def _row(self, name: str, weights: Tensor, act: Tensor) -> Tensor:
-        """Rows of a matrix times activations, scaled to Q8: int32 [..., rows]."""
-        z = torch.nn.functional.linear(act, weights).to(torch.int32)
-        z = z * self.t[f"{name}_mult"] + self.t[f"{name}_bias"]
-        return rshift_round(z, 12)
+    def _product(self, name: str, act: Tensor, limit: int, block: int | None = None) -> Tensor:
+        """A matrix times activations, scaled to Q8 (Q4 for the units): int32 [..., rows]."""
 
-    def _slot_sum(self, keys: list[Tensor]) -> Tensor:
-        """What the slots add to a nibble's nodes, Q4: int32 [N, 16]."""
-        slots, offset = self.t["slots"], 0
-        total = torch.zeros(len(keys[0]), 16, dtype=torch.int32, device=slots.device)
-        for key, bits in zip(keys, self.config.slot_bits, strict=True):
-            part = slots[offset : offset + (1 << bits)]
-            row = slot_rows(key, bits, part[:, 0].contiguous().view(torch.uint8))
-            found = row < len(part)
-            total += part[row.clamp(max=len(part) - 1)].int() * found.unsqueeze(1)
-            offset += 1 << bits
-        return total
+        def part(kind: str) -> Tensor:
+            tensor = self.t[name + kind]
+            return tensor if block is None else tensor[block]
+
+        z = torch.nn.functional.linear(act.float(), part("").float()).to(torch.int32)
+        z = z * part("_mult")
+        if name + "_bias" in self.t:
+            z += part("_bias")
+        return rshift_round(z, 12).clamp(-limit, limit)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """x over its root mean square, in steps of 1/21: int32 [..., hidden]."""
+        mean = x.long().square().sum(dim=-1, keepdim=True) // x.shape[-1]
+        mean = mean.clamp(min=1)
+        shift = torch.full_like(mean, 24)
+        for _ in range(14):
+            small = mean < 1 << 28
+            mean = torch.where(small, mean << 2, mean)
+            shift -= small.long()
+        factor = self.rsqrt[(mean >> 20) - 256]
+        return ((x * factor + (1 << (shift - 1))) >> shift).clamp(-63, 63).int()
 
     @torch.no_grad()
     def logits(self, text: Tensor) -> Tensor:
@@ -72,31 +73,26 @@ class IntegerM1:
         text: uint8 [T, B], time first. Returns int16 [T, B, 256], entry 0 unused.
         """
         steps, batch = text.shape
-        config, hidden = self.config, self.config.hidden
-        device = text.device
-        context = contexts(torch.cat([text.new_zeros(HISTORY, batch), text]))
-        rows = table_rows(context, config)
-        x = rshift_round(self.t["table"][rows].int().sum(dim=2), 1).clamp(-63, 63).float()
-        act = torch.zeros(batch, hidden, device=device)
-        cell = torch.zeros(batch, hidden, dtype=torch.int32, device=device)
-        features = torch.empty(steps, batch, hidden + config.embed, device=device)
-        for t in range(steps):
-            q8 = self._row("gates", self.gates, torch.cat([act, x[t]], dim=1)).clamp(-2047, 2047)
-            i, f, o = (self.sigmoid[q8[:, g * hidden :][:, :hidden] + 2048] for g in range(3))
-            g = self.tanh[q8[:, 3 * hidden :] + 2048]
-            cell = rshift_round(f * cell, 15) + rshift_round(i * g, 18)
-            cell = cell.clamp(-32767, 32767)
-            squashed = self.tanh[rshift_round(cell, 4).clamp(-2047, 2047) + 2048]
-            act = rshift_round(o * squashed, 24).clamp(-63, 63).float()
-            features[t, :, :hidden], features[t, :, hidden:] = act, x[t]
-        z = self._row("out", self.out, features).view(-1, 256)
-        keys = [context_keys(context, order).view(-1) for order in config.slot_orders]
-        if keys:
-            z[:, :16] += 16 * self._slot_sum(keys)
-            for nibble in range(16):
-                added = self._slot_sum([nibble_keys(key, nibble) for key in keys])
-                z[:, low_nodes(nibble)] += 16 * added[:, 1:]
-        return z.clamp(-3071, 3071).to(torch.int16).view(steps, batch, 256)
+        config, n = self.config, self.config.hidden
+        history = text.new_zeros(HISTORY, batch)
+        none = torch.zeros(2, batch, dtype=torch.int64, device=text.device)
+        last, words, _ = contexts_of(text, history, none, max(config.contexts) > HISTORY)
+        rows = table_rows(last, words, config, self.t["check"])
+        embedded = rshift_round(self.table[rows].int().sum(dim=2), 1).clamp(-63, 63)
+        x = self._product("enter", embedded, 32767)
+        limit = int(256 * VALUE_MAX) - 1
+        for k in range(config.blocks):
+            z = self._product("gates", self._normalise(x), 2047, k)
+            keep, show = (self.sigmoid[z[..., i * n :][..., :n] + 2048].int() for i in (0, 1))
+            value = z[..., 2 * n :].clamp(-limit, limit) * 32
+            h = torch.zeros(batch, n, dtype=torch.int32, device=text.device)
+            y = torch.empty_like(x)
+            for t in range(steps):
+                h = value[t] + rshift_round(keep[t] * (h - value[t]), 15)
+                y[t] = rshift_round(rshift_round(h * show[t], 15) * 84, 15)
+            x = (x + self._product("leave", y, 32767, k)).clamp(-32767, 32767)
+        features = torch.cat([self._normalise(x), embedded], dim=2)
+        return self._product("out", features, 3071).to(torch.int16)
 
     def bits_per_byte(self, text: bytes, lanes: int = 64, segment: int = 1024) -> float:
         """Code length in bits per byte of pieces of ``segment`` bytes that each start afresh,
@@ -104,10 +100,10 @@ class IntegerM1:
         count = max(1, len(text) // segment)
         piece = min(segment, len(text))
         data = np.frombuffer(text, np.uint8)[: count * piece].reshape(count, piece)
-        squash = torch.tensor(reference.squash_table(), device=self.gates.device)
+        squash = torch.tensor(reference.squash_table(), device=self.table.device)
         total = 0.0
         for start in range(0, count, lanes):
-            part = torch.from_numpy(data[start : start + lanes].T.copy()).to(self.gates.device)
+            part = torch.from_numpy(data[start : start + lanes].T.copy()).to(self.table.device)
             z = self.logits(part).long()
             byte = part.long() | 256
             for depth in range(8):

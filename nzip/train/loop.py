@@ -6,13 +6,15 @@ averaged, so the run has ``lanes`` times the number of processes.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +30,15 @@ from .model import M1, Config, choose_checks
 class Options:
     """What a run depends on; ``total`` is in bytes of text.
 
-    The learning rate is ``rate`` for the dense weights, and ``table_rate`` and ``slot_rate`` times
-    that for the rows that a step touches: each is seen rarely and must move further.
+    The learning rate is ``rate`` for the dense weights, and ``table_rate`` times that for the
+    embedding rows that a step touches: each is seen rarely and must move further.
     """
 
     total: int = 304_000_000
     lanes: int = 160  # of each process
     segment: int = 64
     rate: float = 3e-3
-    table_rate: float = 20.0
-    slot_rate: float = 50.0
+    table_rate: float = 60.0
     warmup: int = 300  # steps
     decay: float = 0.4  # the last part of the run, in which the rate falls to zero
     clip: float = 1.0
@@ -46,7 +47,7 @@ class Options:
     begin: float = 0.0  # share of the text that is passed over at first
     every: int = 1500  # steps between validations and checkpoints
     patience: int = 0  # stop after so many validations without a gain; 0: never
-    sample: int = 32_000_000  # bytes of text that decide which contexts own the slots
+    sample: int = 32_000_000  # bytes of text that decide which contexts own a row
 
 
 # A run may be resumed with other values of these, as long as its rate has not begun to fall.
@@ -65,13 +66,13 @@ def evaluate(model: M1, text: bytes, quantise: bool = True, lanes: int = 64) -> 
     lanes = max(1, min(lanes, len(text) // 2048))
     length = len(text) // lanes
     data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
-    whole = torch.from_numpy(data.T.copy()).to(model.gates.device)
+    whole = torch.from_numpy(data.T.copy()).to(model.device)
     state = model.initial_state(lanes)
     nats = 0.0
     for start in range(0, length, 256):
         part = whole[start : start + 256]
-        output, state = model(part, state, quantise)
-        nats += model.loss(output, part, quantise).item() * part.numel()
+        features, state = model(part, state, quantise)
+        nats += model.loss(features, part, quantise).item() * part.numel()
     return nats / (length * lanes) / math.log(2)
 
 
@@ -131,13 +132,13 @@ def average_gradients(model: M1, world: int) -> None:
 
 
 def sample_text(corpus: Corpus, size: int, seed: int) -> np.ndarray:
-    """About ``size`` bytes of the training mix, uint8 [N]."""
+    """About ``size`` bytes of the training mix in lanes that start afresh, uint8 [T, B]."""
     parts, total = [], 0
     for batch, _ in corpus.batches(64, 4096 if corpus.smallest() >= 4096 else 64, seed, 0.0):
-        parts.append(batch.reshape(-1))
+        parts.append(batch.T)
         total += batch.size
         if total >= size:
-            return np.concatenate(parts)
+            return np.concatenate(parts, axis=1)
     raise AssertionError("the batches never end")
 
 
@@ -148,28 +149,48 @@ class Trainer:
         self.model, self.options, self.world = model, options, world
         self.step = 0
         self.steps = max(1, options.total // (options.lanes * options.segment * world))
-        sparse = {"table.weight", "slots.weight"}
-        self.dense = [p for n, p in model.named_parameters() if n not in sparse]
+        self.dense = [p for n, p in model.named_parameters() if n != "table.weight"]
         self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0),
+            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0)
+        ]
+        if not model.config.tables:
             # A row that was seen n times moves by 1 / sqrt(n): what is rare still moves, and what
             # is frequent does not follow the documents of the moment.
-            (torch.optim.Adagrad([model.table.weight], eps=1e-8), options.table_rate),
-            (torch.optim.Adagrad([model.slots.weight], eps=1e-8), options.slot_rate),
-        ]
+            table = torch.optim.Adagrad([model.table.weight], eps=1e-8)
+            self.optimisers.append((table, options.table_rate))
+        # On a CPU each thread computes the gradient of a part of the lanes: two matrix products
+        # side by side are faster than one that two threads share.
+        threads = torch.get_num_threads() if model.device.type == "cpu" else 1
+        self.parts = math.gcd(threads, options.lanes)
+        self.pool = ThreadPoolExecutor(self.parts, initializer=torch.set_num_threads, initargs=(1,))
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         seed, begin = options.seed + rank, (options.begin + rank / world) % 1.0
         self.batches = corpus.batches(options.lanes, options.segment, seed, options.reset, begin)
-        self.state = model.initial_state(options.lanes)
+        self._start()
+
+    def _start(self) -> None:
+        lanes = self.options.lanes // self.parts
+        self.states = [self.model.initial_state(lanes) for _ in range(self.parts)]
+
+    def _gradient(self, part: int, text: Tensor, fresh: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+        """Loss in nats a byte, and the gradient, of a part of the lanes."""
+        lanes = slice(part, None, self.parts)
+        text = text[:, lanes].contiguous()
+        self.states[part].reset(fresh[lanes])
+        features, self.states[part] = self.model(text, self.states[part])
+        loss = self.model.loss(features, text) / self.parts
+        return loss.item(), torch.autograd.grad(loss, self.parameters)
 
     def advance(self) -> float:
         """One step; the batch's loss in bits per byte."""
-        model, device = self.model, self.model.gates.device
+        model, device = self.model, self.model.device
         batch, fresh = next(self.batches)
         text = torch.from_numpy(np.ascontiguousarray(batch.T)).to(device)
-        self.state.reset(torch.from_numpy(fresh).to(device))
-        output, self.state = model(text, self.state)
-        loss = model.loss(output, text)
-        loss.backward()
+        starts = torch.from_numpy(fresh).to(device)
+        jobs = [self.pool.submit(self._gradient, part, text, starts) for part in range(self.parts)]
+        losses, gradients = zip(*(job.result() for job in jobs), strict=True)
+        for parameter, parts in zip(self.parameters, zip(*gradients, strict=True), strict=True):
+            parameter.grad = functools.reduce(torch.add, parts)
         if self.world > 1:
             average_gradients(model, self.world)
         torch.nn.utils.clip_grad_norm_(self.dense, self.options.clip)
@@ -180,7 +201,7 @@ class Trainer:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return loss.item() / math.log(2)
+        return sum(losses) / math.log(2)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -201,7 +222,7 @@ class Trainer:
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint. Raises ValueError if it is another run's."""
-        saved = torch.load(path, weights_only=True, map_location=self.model.gates.device)
+        saved = torch.load(path, weights_only=True, map_location=self.model.device)
         fits = (
             saved["config"] == self.model.config.to_dict()
             and same_run(saved["options"], self.options)
@@ -220,7 +241,7 @@ class Trainer:
         self.step = saved["step"]
         for _ in range(self.step):  # the loader is deterministic: read on to where the run stopped
             next(self.batches)
-        self.state = self.model.initial_state(self.options.lanes)
+        self._start()
 
 
 def train(
@@ -243,7 +264,7 @@ def train(
         torch.manual_seed(options.seed)
         if isinstance(start, Config):
             model = M1(start)
-            if start.slot_orders and not checkpoint.exists():
+            if not checkpoint.exists():
                 sample = sample_text(corpus, min(options.sample, options.total), options.seed)
                 model.check = choose_checks(torch.from_numpy(sample), start)
         else:
@@ -287,40 +308,19 @@ def train(
         return model
 
 
-def widen(model: M1, config: Config) -> M1:
-    """A model of a larger shape that computes what ``model`` does: new units are read by none of
-    the old ones, and slots start at zero. The embedding's shape must be the same.
+def deepen(model: M1, blocks: int) -> M1:
+    """A model of so many blocks that computes what ``model`` does: the new ones add nothing yet.
 
-    Raises ValueError if the shape is not larger.
+    Raises ValueError if it would be smaller.
     """
-    old = model.config
-    fits = (
-        config.hidden >= old.hidden
-        and (config.embed, config.orders, config.table_bits)
-        == (old.embed, old.orders, old.table_bits)
-        and (not old.slot_orders or config.slot_orders == old.slot_orders)
-        and (not old.slot_orders or config.slot_bits == old.slot_bits)
-    )
-    if not fits:
-        raise ValueError("a model can only grow by units, and by slots if it has none")
-    new = M1(config)
-    small, large = old.hidden, config.hidden
-
-    def place(target: Tensor, source: Tensor) -> None:
-        target[:, :small] = source[:, :small]
-        target[:, large:] = source[:, small:]
-
+    old = model.config.blocks
+    if blocks < old:
+        raise ValueError("a model can only grow")
+    new = M1(replace(model.config, blocks=blocks))
+    state = new.state_dict()
+    state.update(model.state_dict())
+    new.load_state_dict(state)
     with torch.no_grad():
-        new.table.weight.copy_(model.table.weight)
-        if old.slot_orders:
-            new.slots.weight.copy_(model.slots.weight)
-            new.check.copy_(model.check)
-        gates, source = new.gates.view(4, large, -1), model.gates.view(4, small, -1)
-        gates[:, :small, small:large] = 0
-        for k in range(4):
-            place(gates[k, :small], source[k])
-        new.gate_bias.view(4, large)[:, :small] = model.gate_bias.view(4, small)
-        new.out[:, small:large] = 0
-        place(new.out, model.out)
-        new.out_bias.copy_(model.out_bias)
+        for leave in list(new.leave)[old:]:
+            leave.zero_()
     return new
