@@ -11,12 +11,15 @@ Needs `pip install tokenizers tiktoken`.
 from __future__ import annotations
 
 import argparse
+import bisect
+import collections
 import itertools
 import json
 import math
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -120,6 +123,30 @@ def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> in
     return count
 
 
+def word_sequences(
+    tokens: Callable[[bytes], tuple[Sequence[int], Sequence[int]]], text: bytes
+) -> tuple[float, float]:
+    """Of the 1,000 most frequent words, on the mean: the different sequences of tokens that cover
+    an occurrence, and the share of occurrences that the commonest of them covers.
+
+    tokens: from a text to its tokens and where they begin.
+    """
+    words = collections.defaultdict(list)
+    for found in re.finditer(rb"[A-Za-z]+", text):
+        words[found.group()].append(found.span())
+    frequent = sorted(words, key=lambda word: len(words[word]), reverse=True)[:1000]
+    ids, starts = tokens(text)
+    different, share = [], []
+    for word in frequent:
+        seen = collections.Counter(
+            tuple(ids[bisect.bisect_right(starts, a) - 1 : bisect.bisect_left(starts, b)])
+            for a, b in words[word]
+        )
+        different.append(len(seen))
+        share.append(seen.most_common(1)[0][1] / len(words[word]))
+    return float(np.mean(different)), float(np.mean(share))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("eval", type=Path)
@@ -165,6 +192,23 @@ def main() -> None:
     for name, row in (("W = 16, padded (20 kB each)", values), ("W = 16, ours (the same)", ours)):
         cells = "".join(f"{value:8.3f}" for value in row)
         print(f"{name:<28}{cells}{np.mean(row):8.3f}")
+
+    def with_offsets(size: int) -> Callable[[bytes], tuple[Sequence[int], Sequence[int]]]:
+        def tokens(text: bytes) -> tuple[Sequence[int], Sequence[int]]:
+            pieces = bpe[size].encode(text.decode("ascii"))
+            return pieces.ids, [a for a, _ in pieces.offsets]
+
+        return tokens
+
+    ascii_text = b"\n".join(kinds.values()).decode("utf-8", "replace").encode("ascii", "replace")
+    print("\nthe 1,000 most frequent words: token sequences of a word, share of the commonest")
+    for name, tokens in {
+        "EqualInfoAC[b=16,v=65k]": plain.encode_with_offsets,
+        "the same, aligned to words": Tokenizer(options.model, align="word").encode_with_offsets,
+        "BPE, 65,536": with_offsets(65536),
+    }.items():
+        different, share = word_sequences(tokens, ascii_text)
+        print(f"{name:<28}{different:8.1f}{share:8.1%}", flush=True)
 
     start = time.perf_counter()
     lengths, last = _predict.eqinfo_tree(model.predictor, 16)

@@ -314,3 +314,36 @@ def test_rwkv_vocabulary_gives_the_same_numbers(tmp_path, tokenizer):
 def test_aligned_tokenizers_are_not_exported():
     with pytest.raises(ValueError, match="longest match"):
         export.tokenizer_json(Tokenizer(align="word"))
+
+
+def test_transformers_load_and_pad_it(tmp_path, tokenizer):
+    transformers = pytest.importorskip("transformers")
+    export.to_transformers(tokenizer).save_pretrained(tmp_path)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    texts = [ENGLISH.decode(), "short", "  two\n\nlines\t", "naïve café, 日本語"]
+    batch = auto(texts, padding=True)
+    width = max(len(tokenizer.encode(text)) for text in texts)
+    for ids, mask, text in zip(batch["input_ids"], batch["attention_mask"], texts, strict=True):
+        own = tokenizer.encode(text)
+        padding = width - len(own)
+        assert (ids, mask) == (own + [auto.pad_token_id] * padding, [1] * len(own) + [0] * padding)
+        assert auto.decode(own) == text
+    assert auto.pad_token_id == tokenizer.special_tokens["<|pad|>"]
+    assert auto.eos_token_id == tokenizer.eos_id
+
+
+def test_datasets_map_it_in_processes_and_remember(tmp_path, monkeypatch, tokenizer):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    texts = [f"line {k} of the text" for k in range(40)]
+
+    def tokenize(batch):
+        return {"ids": tokenizer.encode_batch(batch["text"], add_eos=True)}
+
+    data = datasets.Dataset.from_dict({"text": texts})
+    mapped = data.map(tokenize, batched=True, num_proc=2)
+    assert mapped["ids"][:] == tokenizer.encode_batch(texts, add_eos=True)
+    # A map is remembered under the hash of its function, and so of the tokenizer in it.
+    fingerprint = datasets.fingerprint.Hasher.hash
+    assert fingerprint(tokenizer) == fingerprint(pickle.loads(pickle.dumps(tokenizer)))
+    assert fingerprint(tokenizer) != fingerprint(Tokenizer(align="word"))

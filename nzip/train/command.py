@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .model import M1, Config
 
 
-WINDOW = 32  # bytes that are read at a time for eqinfo
+WINDOW = 24  # bytes that are read at a time for eqinfo
 
 
 def keep_freed_memory() -> None:
