@@ -80,7 +80,8 @@ def to_transformers(tokenizer: Tokenizer) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     names = list(tokenizer.special_tokens)
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast  # its constructor is not typed
+    return make(
         tokenizer_object=Fast.from_str(json.dumps(tokenizer_json(tokenizer))),
         eos_token=names[0],
         pad_token=names[1],

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from ..models import SUFFIX
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from .data import Cuts
     from .model import M1, Config
 
 
@@ -30,6 +33,21 @@ def keep_freed_memory() -> None:
             mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its highest value
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
             mallopt(-8, 1)  # M_ARENA_MAX: threads share what was freed
+
+
+def window_starts(name: str) -> Cuts:
+    """Where every second window of 16 bits begins, under the model ``name``."""
+    import numpy as np
+
+    from .. import models, windows
+
+    trie = windows.dictionary(models.load(name), 16)
+
+    def cuts(text: bytes) -> np.ndarray:
+        lengths = np.frombuffer(bytes(trie.lengths(trie.encode(text))), np.uint32)
+        return np.cumsum(np.concatenate([[0], lengths[:-1]]), dtype=np.int64)[::2]
+
+    return cuts
 
 
 def parse_mix(text: str | None) -> dict[str, float] | None:
@@ -71,7 +89,7 @@ def run(
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
     as they are; the new file refers to them. windows: train for ``eqinfo``, where M1 starts afresh
-    every few bytes.
+    every few bytes; with ``start``, where the windows of that model begin.
     """
     try:
         import torch
@@ -130,8 +148,12 @@ def run(
         if size:
             torch.manual_seed(seed)
             initial = deepen(initial, SIZES[size].blocks)
+    cuts = None
     if windows:
         options.segment, options.lanes, options.reset = WINDOW, 320, 1.0
+        if start:
+            options.rate, options.table_rate = 1.5e-3, 60.0
+            cuts = window_starts(start)
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
@@ -165,6 +187,7 @@ def run(
             options,
             report,
             device,
+            cuts,
         )
     if not first:
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..corpus import documents, file_size, find_files
 
+Cuts = Callable[[bytes], np.ndarray]
 PIECE = 32768  # bytes of a document that one lane reads before it draws another
 HELD_OUT = 1 << 16  # at most this much at the head of each source is kept for validation
 
@@ -50,7 +51,10 @@ class Corpus:
             for name, files in self.groups.items()
         }
 
-    def _pieces(self, name: str, segment: int, begin: float) -> Iterator[np.ndarray]:
+    def _pieces(
+        self, name: str, segment: int, begin: float, cuts: Cuts | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pieces of documents, uint8, and where in them segments begin."""
         skip = int(begin * self.sizes[name])
         while True:  # epochs
             empty = True
@@ -63,41 +67,56 @@ class Corpus:
                 for document in documents(path, skip=first):
                     for start in range(0, len(document), PIECE):
                         piece = document[start : start + PIECE]
-                        whole = len(piece) // segment * segment
-                        if whole:
+                        last = len(piece) - segment
+                        if cuts is None:
+                            places = np.arange(0, last + 1, segment)
+                        else:
+                            places = cuts(piece)
+                            places = places[places <= last]
+                        if len(places):
                             empty = False
-                            yield np.frombuffer(piece[:whole], np.uint8)
+                            yield np.frombuffer(piece, np.uint8), places
                 skip = 0
             if empty and not begin:
                 raise ValueError(f"the source {name} holds no document of {segment} bytes")
             skip, begin = 0, 0.0
 
     def batches(
-        self, lanes: int, segment: int, seed: int, reset: float, begin: float = 0.0
+        self,
+        lanes: int,
+        segment: int,
+        seed: int,
+        reset: float,
+        begin: float = 0.0,
+        cuts: Cuts | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs.
 
         ``fresh`` marks lanes whose state starts anew: at each piece, and by chance ``reset`` at
         any other segment, since the windows of ``eqinfo`` start anywhere. ``begin`` is the share
-        of each source that is passed over at first.
+        of each source that is passed over at first. cuts: from a text to the places where segments
+        begin; without it one begins where the one before ends.
         """
         rng = np.random.default_rng(seed)
-        streams = {name: self._pieces(name, segment, begin) for name in self.groups}
+        streams = {name: self._pieces(name, segment, begin, cuts) for name in self.groups}
         drawn = dict.fromkeys(self.groups, 0)
         total = 0
-        pieces: list[np.ndarray] = [np.empty(0, np.uint8)] * lanes
-        places = np.zeros(lanes, np.int64)
+        pieces = [(np.empty(0, np.uint8), np.empty(0, np.int64))] * lanes
+        done = [0] * lanes  # segments of the lane's piece
         while True:
             batch = np.empty((lanes, segment), np.uint8)
             fresh = rng.random(lanes) < reset
             for lane in range(lanes):
-                if places[lane] >= len(pieces[lane]):
+                if done[lane] == len(pieces[lane][1]):
                     name = max(drawn, key=lambda n: self.weights[n] * total - drawn[n])
                     pieces[lane] = next(streams[name])
-                    drawn[name] += len(pieces[lane])
-                    total += len(pieces[lane])
-                    places[lane] = 0
+                    taken = segment * len(pieces[lane][1])
+                    drawn[name] += taken
+                    total += taken
+                    done[lane] = 0
                     fresh[lane] = True
-                batch[lane] = pieces[lane][places[lane] : places[lane] + segment]
-                places[lane] += segment
+                piece, places = pieces[lane]
+                place = places[done[lane]]
+                batch[lane] = piece[place : place + segment]
+                done[lane] += 1
             yield batch, fresh

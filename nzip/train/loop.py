@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .data import Corpus
+from .data import Corpus, Cuts
 from .model import M1, Config, choose_checks
 
 
@@ -154,7 +154,15 @@ def sample_text(corpus: Corpus, size: int, seed: int, segment: int = 4096) -> np
 class Trainer:
     """One run: model, optimisers, text, and where they stand."""
 
-    def __init__(self, corpus: Corpus, model: M1, options: Options, rank: int = 0, world: int = 1):
+    def __init__(
+        self,
+        corpus: Corpus,
+        model: M1,
+        options: Options,
+        rank: int = 0,
+        world: int = 1,
+        cuts: Cuts | None = None,
+    ):
         self.model, self.options, self.world = model, options, world
         self.step = 0
         self.steps = max(1, options.total // (options.lanes * options.segment * world))
@@ -174,7 +182,9 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.parts, initializer=torch.set_num_threads, initargs=(1,))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         seed, begin = options.seed + rank, (options.begin + rank / world) % 1.0
-        self.batches = corpus.batches(options.lanes, options.segment, seed, options.reset, begin)
+        self.batches = corpus.batches(
+            options.lanes, options.segment, seed, options.reset, begin, cuts
+        )
         self._start()
 
     def _start(self) -> None:
@@ -260,13 +270,14 @@ def train(
     options: Options,
     report: Callable[[dict], None] = lambda row: None,
     device: str = "cpu",
+    cuts: Cuts | None = None,
 ) -> M1:
     """Train M1, resuming from ``checkpoint`` if it exists, and return the model.
 
-    start: a model to go on from, or the shape of a new one. ``report`` gets a dict for each step:
-    step, steps, bpb (running), and where validated also ``held`` (bits per byte by source). The
-    checkpoint that stands before the rate falls is kept as ``*.stable.ckpt``: a longer run can go
-    on from it.
+    start: a model to go on from, or the shape of a new one. cuts: see ``Corpus.batches``.
+    report: gets a dict for each step: step, steps, bpb (running), and where validated also
+    ``held`` (bits per byte by source). The checkpoint that stands before the rate falls is kept as
+    ``*.stable.ckpt``: a longer run can go on from it.
     """
     torch.sparse.check_sparse_tensor_invariants.disable()  # else torch warns that they are off
     with processes() as (rank, world):
@@ -280,7 +291,7 @@ def train(
         else:
             model = start
         model.to(device)
-        trainer = Trainer(corpus, model, options, rank, world)
+        trainer = Trainer(corpus, model, options, rank, world, cuts)
         if checkpoint.exists():
             trainer.restore(checkpoint)
         held = corpus.held_out()
