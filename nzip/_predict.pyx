@@ -229,8 +229,9 @@ def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] co
 
 
 def eqinfo_tree(Predictor predictor not None, int width):
-    """All windows of ``width`` bits, at most 20: for each codeword, in order, its string's length (native
-    uint16) and last byte, as two bytearrays. Raises OverflowError if a string is too long."""
+    """The dictionary of windows of ``width`` bits, at most 20 (docs/format.md): for each codeword, in order,
+    its string's length (native uint16) and last byte, as two bytearrays. Raises OverflowError if a string
+    is too long."""
     cdef const nz_engine *engine = _get_engine()
     if not 8 <= width <= 20:
         raise ValueError("a tree has windows of 8 to 20 bits")

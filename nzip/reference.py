@@ -12,6 +12,7 @@ into the kernel's ``tables.h``.
 from __future__ import annotations
 
 import functools
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
@@ -264,6 +265,7 @@ def static_block(coder: Coder, size: int, text: bytes = b"") -> bytes:
 
 # ---- Windows: block arithmetic coding ----------------------------------------------------------
 
+MAX_DICTIONARY = 20  # bits of the longest windows that are a dictionary
 Tree = Callable[[bytes], Callable[[int], int]]  # text of the window so far -> node -> p1
 
 
@@ -332,6 +334,47 @@ def decode_windows(codes: Sequence[int], width: int, tree: Tree, reset_every: in
             count = share
         text += window
     return bytes(text)
+
+
+def _masses(whole: int, p1: Callable[[int], int]) -> list[int]:
+    """What each byte gets of a string's mass (its probability in 2^-62)."""
+    masses = [0, whole, *[0] * 510]
+    for node in range(1, 256):
+        ones = masses[node] * p1(node) >> 16
+        masses[2 * node : 2 * node + 2] = masses[node] - ones, ones
+    return masses[256:]
+
+
+def window_dictionary(width: int, tree: Tree) -> list[bytes]:
+    """The strings of windows of up to 20 bits, by codeword: every byte, and the most probable of
+    the longer ones; of equals those that come first."""
+    chosen = [bytes([byte]) for byte in range(256)]
+    heap: list[tuple[int, bytes]] = []
+
+    def push(text: bytes, mass: int) -> None:
+        for byte, part in enumerate(_masses(mass, tree(text))):
+            heapq.heappush(heap, (-part, text + bytes([byte])))
+
+    for text, mass in zip(list(chosen), _masses(1 << 62, tree(b"")), strict=True):
+        push(text, mass)
+    while len(chosen) < window_codewords(width):
+        mass, text = heapq.heappop(heap)
+        chosen.append(text)
+        push(text, -mass)
+    return sorted(chosen)
+
+
+def encode_dictionary(text: bytes, dictionary: list[bytes]) -> list[int]:
+    """The codeword of each window: of the longest string that the rest of the text begins with."""
+    number = {string: k for k, string in enumerate(dictionary)}
+    codes, at = [], 0
+    while at < len(text):
+        end = at + 1
+        while end < len(text) and text[at : end + 1] in number:
+            end += 1
+        codes.append(number[text[at:end]])
+        at = end
+    return codes
 
 
 # ---- M1 ---------------------------------------------------------------------------------------
@@ -845,7 +888,15 @@ def ac_block(
 
 def eqinfo_block(text: bytes, width: int, m1: M1, reset_every: int = 1) -> bytes:
     """A block of ``eqinfo``: ``width`` bits a codeword, the last byte filled with zeros."""
-    codes = encode_windows(text, width, m1_tree(m1), reset_every)
+    if reset_every == 1 and width <= MAX_DICTIONARY:
+        codes = encode_dictionary(text, window_dictionary(width, m1_tree(m1)))
+    else:
+        codes = encode_windows(text, width, m1_tree(m1), reset_every)
+    return pack_codes(codes, width)
+
+
+def pack_codes(codes: Sequence[int], width: int) -> bytes:
+    """Codewords of ``width`` bits one behind the other."""
     bits = "".join(f"{code:0{width}b}" for code in codes)
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -1,9 +1,10 @@
 """Equal-Info Windows as a dictionary.
 
 Coder and M1 start afresh at each window, so what a codeword stands for depends on nothing before
-it: the windows of a width are a fixed dictionary. It is built once from M1, kept as a file in the
-user's cache folder under the hash of the model, and walked as a trie (kernel/trie.c): the same bits
-as running M1 window by window, at memory speed.
+it: the windows of a width are a fixed dictionary. Up to 20 bits it holds the strings that are the
+most probable ones under M1, which makes windows of more bytes than sharing codewords on the way
+down a tree. It is built once, kept as a file in the user's cache folder under the hash of the
+model, and walked as a trie (kernel/trie.c), at memory speed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from pathlib import Path
 
 from . import _predict
 from ._trie import Trie
+from .errors import ModelFileError
 from .models import SHIPPED, Model
 
 MAX_WIDTH = 20  # bits; 2^20 windows are some 10 MB in memory
-QUICK_WIDTH = 16  # up to here it is built in a fraction of a second, so always
 MAGIC = b"\x8fNW\x01"
 SUFFIX = ".windows"
 
@@ -114,26 +115,18 @@ def find(digest: bytes, width: int) -> Trie | None:
 
 
 def dictionary(model: Model, width: int) -> Trie:
-    """The windows of ``width`` bits, 8 to 20, under a model.
+    """The windows of ``width`` bits, 8 to 20, under a model; built if it is not there, which takes
+    a second for 16 bits.
 
-    Raises ValueError for another width and OverflowError for a model whose windows are too long.
+    Raises ValueError for another width and ModelFileError for a model whose windows are too long.
     """
     trie = find(model.digest, width)
     if trie is None:
-        lengths, last = _predict.eqinfo_tree(model.predictor, width)
+        try:
+            lengths, last = _predict.eqinfo_tree(model.predictor, width)
+        except OverflowError as error:
+            raise ModelFileError(f"{model.path}: {error}") from error
         _keep(model.digest, width, pack(model.digest, width, lengths, last))
         with _lock:
             trie = _tries.setdefault((model.digest, width), Trie(lengths, last))
     return trie
-
-
-def worthwhile(model: Model, width: int, size: int) -> Trie | None:
-    """The dictionary, if it is there or soon built beside coding ``size`` bytes; else None."""
-    if width > MAX_WIDTH or (
-        width > QUICK_WIDTH and (model.digest, width) not in _tries and size < 1 << width
-    ):
-        return None
-    try:
-        return dictionary(model, width)
-    except OverflowError:
-        return None

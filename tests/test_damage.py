@@ -61,10 +61,10 @@ def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
     from nzip import models, modes
 
     rng = random.Random(3)
-    m1 = models.load().predictor
+    m1 = models.load()
     for mode in (
-        modes.Ac(m1, True),
-        modes.Ac(m1, False),
+        modes.Ac(m1.predictor, True),
+        modes.Ac(m1.predictor, False),
         modes.Ac(None, True),
         modes.Static(),
         modes.EqInfo(m1, 16),

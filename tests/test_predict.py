@@ -76,9 +76,10 @@ def test_x86_filter_is_undone_on_any_bytes():
 
 @pytest.mark.parametrize("width", [8, 16, 23, 32, 64])
 @pytest.mark.parametrize("reset_every", [1, 2, 3, 0])
-def test_eqinfo_block_equals_reference(small_model, width, reset_every):
+def test_windows_equal_reference(small_model, width, reset_every):
     text = ENGLISH[:70]
-    code = reference.eqinfo_block(text, width, small_model.reference(), reset_every)
+    tree = reference.m1_tree(small_model.reference())
+    code = reference.pack_codes(reference.encode_windows(text, width, tree, reset_every), width)
     predictor = small_model.predictor
     assert _predict.eqinfo_encode(predictor, width, text, ROOM, reset_every) == code
     assert _predict.eqinfo_decode(predictor, width, code, len(text), reset_every) == text

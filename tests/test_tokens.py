@@ -1,6 +1,7 @@
 """Windows as tokens: the dictionary, the tokenizer, files of tokens, exports."""
 
 import ast
+import functools
 import json
 import pickle
 import struct
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 
-from nzip import _predict, errors, models, windows
+import nzip
+from nzip import _predict, errors, frame, models, reference, windows
 from nzip._trie import Trie
 from nzip.tokens import SPECIAL_TOKENS, Tokenizer, export, files, streams
 
@@ -24,16 +26,56 @@ def tokenizer():
     return Tokenizer()
 
 
-@pytest.mark.parametrize("width", [8, 11, 16, 18])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_dictionary_gives_the_bits_of_running_m1(width, extreme):
-    predictor = SmallModel(2, extreme=extreme).predictor
-    trie = Trie(*_predict.eqinfo_tree(predictor, width))
-    for text in (ENGLISH[:400], CODE[:300], SCRIPTS[:300], RANDOM[:500], b"a" * 300, b"q"):
-        room = len(text) * width
-        code = _predict.eqinfo_encode(predictor, width, text, room)
-        assert trie.encode_bits(width, text, room=room) == code
-        assert trie.decode_bits(width, code, len(text)) == text
+def test_dictionary_is_the_references(extreme):
+    model = SmallModel(2, extreme=extreme)
+    for width in (8, 9):
+        entries = reference.window_dictionary(width, reference.m1_tree(model.reference()))
+        trie = Trie(*_predict.eqinfo_tree(model.predictor, width))
+        assert [trie.string(k) for k in range(1 << width)] == entries
+        text = ENGLISH[:300] + bytes(range(256))
+        codes = reference.encode_dictionary(text, entries)
+        assert trie.encode_bits(width, text, room=1000) == reference.pack_codes(codes, width)
+
+
+@pytest.mark.parametrize("width", [11, 16, 18])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_windows_of_the_dictionary_are_those_of_running_m1(width, extreme):
+    """A string is in the dictionary as long as its probability reaches the least one's."""
+    model = SmallModel(2, extreme=extreme)
+    tree = reference.m1_tree(model.reference())
+    trie = Trie(*_predict.eqinfo_tree(model.predictor, width))
+    strings = [trie.string(k) for k in range(len(trie))]
+
+    @functools.cache
+    def mass(string: bytes) -> int:
+        whole = mass(string[:-1]) if string else 0
+        if not string:
+            return 1 << 62
+        return reference._masses(whole, tree(string[:-1]))[string[-1]]
+
+    text = ENGLISH[:60] + CODE[:40] + SCRIPTS[:20] + RANDOM[:20]
+    at, inside, outside = 0, [], []
+    for number in reference.encode_dictionary(text, strings):
+        string = strings[number]
+        inside += [mass(string[:k]) for k in range(2, len(string) + 1)]
+        at += len(string)
+        if at < len(text):
+            outside.append(mass(text[at - len(string) : at + 1]))
+    assert min(inside) >= max(outside)
+    code = trie.encode_bits(width, text, room=1000)
+    assert trie.decode_bits(width, code, len(text)) == text
+
+
+def test_models_of_one_mind_still_fill_a_dictionary():
+    for scale in (0, 3000):  # all bytes alike; one byte for certain
+        model = SmallModel(3)
+        model.tensors["out_mult"][:] = 0
+        model.tensors["out_bias"][:] = -scale << 12
+        lengths, last = _predict.eqinfo_tree(model.make(), 16)
+        trie = Trie(lengths, last)
+        assert len(trie) == 65520
+        assert trie.longest == (2 if scale == 0 else 65520 - 255)
 
 
 def test_dictionary_is_complete(tokenizer):
@@ -110,8 +152,10 @@ def test_strings_come_back_cut_anywhere(tokenizer):
 
 
 def test_tokens_are_the_windows_of_the_file_mode(tokenizer):
-    model = models.load(models.WINDOWS)
-    code = _predict.eqinfo_encode(model.predictor, 16, ENGLISH, len(ENGLISH))
+    packed = nzip.compress(ENGLISH, "eqinfo", window=16)
+    _, at = frame.parse_header(packed)
+    block = frame.parse_block(packed, at)
+    code = packed[block.start : block.end]
     assert np.frombuffer(code, ">u2").tolist() == tokenizer.encode(ENGLISH)
 
 

@@ -1,9 +1,10 @@
 """``eqinfo``: Equal-Info Windows (arXiv 2404.03626, section 3.3).
 
 Windows of exactly W bits, coder and M1 reset at each one. Where the paper pads an arithmetic code
-with zeros, a window here is one codeword of a block arithmetic code (Boncelet 1993), so that
-nothing is wasted on padding and every window decodes to exactly one string. M1 may also be reset
-at every k-th window only, or never (the paper's ablation, section 6.1).
+with zeros, a window of up to 20 bits here is an entry of a dictionary, a longer one a codeword of a
+block arithmetic code (Boncelet 1993): nothing is wasted on padding, and every window decodes to
+exactly one string. M1 may also be reset at every k-th window only, or never (the paper's ablation,
+section 6.1); then all windows are of the second kind.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class EqInfo:
         self._reset_every = reset_every
 
     def encode(self, block: bytes) -> tuple[int, bytes] | None:
-        trie = self._trie(len(block))
+        trie = self._trie()
         if trie is not None:
             code = trie.encode_bits(self._width, block)
         else:
@@ -36,7 +37,7 @@ class EqInfo:
         return None if code is None else (frame.CODED, code)
 
     def decode(self, code: bytes, size: int) -> bytes:
-        trie = self._trie(size)
+        trie = self._trie()
         try:
             if trie is not None:
                 return trie.decode_bits(self._width, code, size)
@@ -49,7 +50,7 @@ class EqInfo:
             raise FormatError("windows that no encoder writes")
         return text
 
-    def _trie(self, size: int) -> Trie | None:
-        if self._reset_every != 1:
+    def _trie(self) -> Trie | None:
+        if self._reset_every != 1 or self._width > windows.MAX_WIDTH:
             return None
-        return windows.worthwhile(self._model, self._width, size)
+        return windows.dictionary(self._model, self._width)
