@@ -189,7 +189,16 @@ def main() -> None:
     short = {kind: text[:20_000] for kind, text in kinds.items()}
     values = [len(t) / padded_windows(model.predictor, t, 16) for t in short.values()]
     ours = [len(t) / len(plain.encode(t)) for t in short.values()]
-    for name, row in (("W = 16, padded (20 kB each)", values), ("W = 16, ours (the same)", ours)):
+    shared = [
+        len(t) / (len(_predict.eqinfo_encode(model.predictor, 16, t) or b"") // 2)
+        for t in short.values()
+    ]
+    rows_of_short = {
+        "W = 16, padded (20 kB each)": values,
+        "W = 16, shared (the same)": shared,
+        "W = 16, ours (the same)": ours,
+    }
+    for name, row in rows_of_short.items():
         cells = "".join(f"{value:8.3f}" for value in row)
         print(f"{name:<28}{cells}{np.mean(row):8.3f}")
 
