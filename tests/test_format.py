@@ -70,7 +70,7 @@ def test_headers_that_break_a_rule():
     for byte in (0x01, 0x21, 0xF1, 0x10, 0x16, 0x1F):  # versions and codings not in use
         with pytest.raises(nzip.UnsupportedError):
             nzip.decompress(b"\x8fNZ" + bytes([byte]) + bytes(40))
-    for window in (0, 7, 65, 144):
+    for window in (0, 7, 65, 128, 193):
         with pytest.raises(nzip.FormatError, match="bits"):
             nzip.decompress(b"\x8fNZ\x15" + bytes([0, 0, window]) + bytes(40))
 

@@ -243,12 +243,12 @@ def test_saved_tokenizers_need_no_model(tmp_path, tokenizer):
 
 
 TOKENIZATIONS = {
-    "eqinfo 16": lambda: streams.EqInfo(models.load(), 16, 16),
-    "eqinfo 16, bytes": lambda: streams.EqInfo(models.load(), 16, 8),
-    "eqinfo 32": lambda: streams.EqInfo(models.load(), 32, 16),
-    "eqinfo 24, every other": lambda: streams.EqInfo(models.load(), 24, 8, 2),
-    "eqinfo 48, carried": lambda: streams.EqInfo(models.load(), 48, 16, 0),
-    "eqinfo 16, words": lambda: streams.EqInfo(models.load(), 16, 16, 1, "word"),
+    "eqinfo 16": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 16),
+    "eqinfo 16, bytes": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 8),
+    "eqinfo 32": lambda: streams.EqInfo(models.load(models.WINDOWS), 32, 16),
+    "eqinfo 24, every other": lambda: streams.EqInfo(models.load(models.WINDOWS), 24, 8, 2),
+    "eqinfo 48, carried": lambda: streams.EqInfo(models.load(models.WINDOWS), 48, 16, 0),
+    "eqinfo 16, words": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 16, 1, "word"),
     "ac": lambda: streams.Ac(models.load(), 8),
     "ac, 16 bits": lambda: streams.Ac(models.load(), 16),
     "static": lambda: streams.Static(streams.frequencies([ENGLISH, CODE])),
@@ -275,7 +275,7 @@ def test_files_of_tokens_come_back(tmp_path, suffix, eos):
         pytest.importorskip("pyarrow")
     documents = DOCUMENTS[:1] if suffix == ".npy" else DOCUMENTS
     path = tmp_path / f"tokens{suffix}"
-    with files.Writer(path, streams.EqInfo(models.load()), eos) as writer:
+    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS)), eos) as writer:
         for document in documents:
             writer.add(document)
     assert list(files.read_documents(path)) == documents
@@ -284,7 +284,7 @@ def test_files_of_tokens_come_back(tmp_path, suffix, eos):
 
 def test_bin_and_index_are_as_their_readers_expect(tmp_path, tokenizer):
     path = tmp_path / "tokens.bin"
-    with files.Writer(path, streams.EqInfo(models.load()), eos=True) as writer:
+    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS)), eos=True) as writer:
         for document in DOCUMENTS:
             writer.add(document)
     numbers = np.memmap(path, np.dtype("<u2"), "r")
@@ -304,7 +304,7 @@ def test_bin_and_index_are_as_their_readers_expect(tmp_path, tokenizer):
 
 def test_npy_is_read_by_numpy(tmp_path, tokenizer):
     path = tmp_path / "tokens.npy"
-    with files.Writer(path, streams.EqInfo(models.load())) as writer:
+    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS))) as writer:
         writer.add(ENGLISH)
     array = np.load(path, mmap_mode="r")
     assert array.dtype == np.uint16

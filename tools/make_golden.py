@@ -47,6 +47,9 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         rows.append(
             (f"good-eqinfo-{window}", text, f"mode=eqinfo window={window}", None, "windows")
         )
+    for every in (0, 2):
+        options = f"mode=eqinfo window=24 reset_every={every}"
+        rows.append((f"good-eqinfo-every-{every}", english[:1500], options, None, "fewer resets"))
     sound = nzip.compress(english[:200])
     joined = frame.skippable(b"note") + sound + nzip.compress(b"two", "static") + bytes(20)
     rows += [

@@ -21,12 +21,13 @@ from ..errors import ModelFileError, ModelNotFoundError
 FORMAT = "nzip-m1-2"
 SMALL, MEDIUM, BASE = "small-2", "medium-2", "base-2"
 DEFAULT = BASE
-WINDOWS = BASE  # for eqinfo and tokens
+WINDOWS = "windows-1"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released models. A file that does not match is refused.
 RELEASED: dict[str, str] = {
     "base-2": "88385d4aa493cd03c4416f3ed3568b2da333adc76a5487338a104c4aa91c2946",
     "medium-2": "e249aa5e9fa5ea8be0094f1cea20cc54a43523841d12ae27e03fcb0204a0bb5f",
+    "windows-1": "d21355bb602b74f78d8d1031b706c37aa241375f90fceb0cd8d0832045af5a00",
     "small-2": "6549c39afa300cf6e9a46182d173a6edd4d356f139a39a6de7792c85e002f32e",
 }
 MAX_HEADER = 1 << 16
