@@ -571,6 +571,9 @@ def train(
         bool,
         typer.Option("--windows", help="For eqinfo and tokens: M1 often starts afresh."),
     ] = False,
+    part: Annotated[
+        int, typer.Option(min=4, max=256, help="With --windows: bytes after which it does.")
+    ] = 24,
     total: Annotated[
         str | None,
         typer.Option(
@@ -615,6 +618,7 @@ def train(
         start=start,
         tables=tables,
         windows=windows,
+        part=part,
         total=None if total is None else _parse_size(total),
         lanes=lanes,
         rate=rate,

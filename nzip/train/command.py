@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from .model import M1, Config
 
 
-WINDOW = 24  # bytes that are read at a time for eqinfo
-
-
 def keep_freed_memory() -> None:
     """Have glibc keep large freed blocks instead of giving them back to the system.
 
@@ -74,6 +71,7 @@ def run(
     start: str | None,
     tables: str | None,
     windows: bool,
+    part: int,
     total: int | None,
     lanes: int | None,
     rate: float | None,
@@ -89,7 +87,7 @@ def run(
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
     as they are; the new file refers to them. windows: train for ``eqinfo``, where M1 starts afresh
-    every few bytes; with ``start``, where the windows of that model begin.
+    every ``part`` bytes; with ``start``, where the windows of that model begin.
     """
     try:
         import torch
@@ -142,15 +140,15 @@ def run(
         )
         holder = models.load(tables) if tables else None
         initial = load(models.load(start).path, holder.digest.hex() if holder else "")
-        part = WINDOW if windows else 0
-        before = {name: evaluate(initial, text, segment=part) for name, text in held.items()}
+        cut = part if windows else 0
+        before = {name: evaluate(initial, text, segment=cut) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
         if size:
             torch.manual_seed(seed)
             initial = deepen(initial, SIZES[size].blocks)
     cuts = None
     if windows:
-        options.segment, options.lanes, options.reset = WINDOW, 320, 1.0
+        options.segment, options.lanes, options.reset = part, 320, 1.0
         if start:
             options.rate, options.table_rate = 1.5e-3, 60.0
             cuts = window_starts(start)
