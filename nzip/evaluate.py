@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _predict
 from .models import Model
-from .modes import PLAIN_BLOCK
+from .modes import DEFAULT_LEVEL, LEVELS, PLAIN_BLOCK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +48,9 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
 def bits_per_byte(
     model: Model, data: bytes, adapt: bool = False, threads: int | None = None
 ) -> float:
-    """Mean code length of a text in blocks as M1 alone has them; NaN without any text."""
-    blocks = list(pieces(data, PLAIN_BLOCK))
+    """Mean code length of a text in the blocks of M1 alone, or with ``adapt`` of the default level;
+    NaN without any text."""
+    blocks = list(pieces(data, LEVELS[DEFAULT_LEVEL][2] if adapt else PLAIN_BLOCK))
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         total = sum(pool.map(lambda block: float(costs(model, block, adapt).sum()), blocks))
     return total / len(data) if data else float("nan")

@@ -56,6 +56,7 @@ def run(
     lanes: int | None,
     rate: float | None,
     seed: int,
+    begin: float,
     mix: str | None,
     patience: int,
     checkpoint: Path | None,
@@ -66,7 +67,8 @@ def run(
 
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
-    as they are; the new file refers to them.
+    as they are; the new file refers to them. begin: the share of each source that is passed over at
+    first; blocks that learn to trust tables should read what the tables have not.
     """
     try:
         import torch
@@ -127,6 +129,7 @@ def run(
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
+    options.begin = begin
     steps = options.total // (options.lanes * options.segment)
     options.warmup = min(options.warmup, steps // 10)
     options.every = max(20, min(options.every, steps // 10))

@@ -60,7 +60,7 @@ SIZES = {
     "small": Config(hidden=96, blocks=2),
     "medium": Config(hidden=144),
     "base": Config(),
-    "large": Config(blocks=8),
+    "large": Config(blocks=6),
 }
 
 
