@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nzip import _predict, models
+from nzip import _predict, evaluate, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
 CONTEXTS = 16
@@ -129,9 +129,7 @@ def measure(library: ctypes.CDLL, text: bytes, logits: np.ndarray | None) -> tup
     if library.mix(text, size, pointer, ctypes.c_void_p(p1.ctypes.data)):
         sys.exit("out of memory")
     seconds = time.thread_time() - began
-    bits = np.unpackbits(np.frombuffer(text, np.uint8).reshape(-1, 1), axis=1)
-    p = np.where(bits == 1, p1, 65536.0 - p1) / 65536
-    return float(-np.log2(p).sum() / 8), seconds
+    return float(evaluate.code_lengths(p1, text).sum() / 8), seconds
 
 
 def main() -> None:

@@ -118,13 +118,13 @@ class GatedLinear(nn.Module):
         norm: str = "rms",
     ):
         super().__init__()
-        self.hidden, self.blocks, self.update, self.gate = hidden, blocks, update, gate
-        parts = 4 if update == "rg-lru" else 3
+        self.hidden, self.blocks, self.gate = hidden, blocks, gate
+        self.parts = 4 if update == "rg-lru" else 3
         self.enter = nn.Linear(inputs, hidden)
         self.norm = nn.ModuleList(
             nn.RMSNorm(hidden) if norm == "rms" else nn.Hardtanh() for _ in range(blocks)
         )
-        self.gates = nn.ModuleList(nn.Linear(hidden, parts * hidden) for _ in range(blocks))
+        self.gates = nn.ModuleList(nn.Linear(hidden, self.parts * hidden) for _ in range(blocks))
         self.leave = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         keep = torch.linspace(0.3, 0.995, hidden)
         with torch.no_grad():
@@ -137,9 +137,7 @@ class GatedLinear(nn.Module):
     def run(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         x, new = self.enter(x), []
         for k in range(self.blocks):
-            z, value, out, *take = self.gates[k](self.norm[k](x)).chunk(
-                4 - (self.update != "rg-lru"), -1
-            )
+            z, value, out, *take = self.gates[k](self.norm[k](x)).chunk(self.parts, -1)
             a = torch.sigmoid(z)
             if take:
                 b = torch.sqrt(1 - a * a + 1e-6) * torch.sigmoid(take[0]) * value

@@ -584,6 +584,10 @@ def train(
     lanes: Annotated[int | None, typer.Option(min=1, help="Texts read side by side.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 1,
+    begin: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of each source that is passed over at first."),
+    ] = 0.0,
     mix: Annotated[
         str | None,
         typer.Option(
@@ -623,6 +627,7 @@ def train(
         lanes=lanes,
         rate=rate,
         seed=seed,
+        begin=begin,
         mix=mix,
         patience=patience,
         checkpoint=checkpoint,

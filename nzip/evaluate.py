@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from . import _predict
 from .models import Model
+from .modes import DEFAULT_LEVEL, LEVELS, PLAIN_BLOCK
 
 if TYPE_CHECKING:
     import numpy as np
 
-BLOCK = 1 << 19  # as at the default level
+
+def code_lengths(p1: np.ndarray, text: bytes) -> np.ndarray:
+    """Bits that each byte of a text costs, float64 [len(text)]. p1: uint16 [len(text), 8],
+    probabilities (Q16) of a one at its bits."""
+    import numpy as np
+
+    bits = np.unpackbits(np.frombuffer(text, np.uint8)).reshape(-1, 8)
+    lengths: np.ndarray = -np.log2(np.where(bits, p1, 65536.0 - p1) / 65536).sum(axis=1)
+    return lengths
 
 
 def costs(model: Model, text: bytes, adapt: bool = False) -> np.ndarray:
@@ -27,10 +36,7 @@ def costs(model: Model, text: bytes, adapt: bool = False) -> np.ndarray:
     import numpy as np
 
     raw = _predict.ac_probabilities(model.predictor, adapt, text)
-    p1 = np.frombuffer(raw, np.uint16).reshape(-1, 8) / 65536
-    bits = np.unpackbits(np.frombuffer(text, np.uint8)).reshape(-1, 8)
-    lengths: np.ndarray = -np.log2(np.where(bits, p1, 1 - p1)).sum(axis=1)
-    return lengths
+    return code_lengths(np.frombuffer(raw, np.uint16).reshape(-1, 8), text)
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
@@ -42,8 +48,9 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
 def bits_per_byte(
     model: Model, data: bytes, adapt: bool = False, threads: int | None = None
 ) -> float:
-    """Mean code length of a text in blocks of the default level; NaN without any text."""
-    blocks = list(pieces(data, BLOCK))
+    """Mean code length of a text in the blocks of M1 alone, or with ``adapt`` of the default level;
+    NaN without any text."""
+    blocks = list(pieces(data, LEVELS[DEFAULT_LEVEL][2] if adapt else PLAIN_BLOCK))
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         total = sum(pool.map(lambda block: float(costs(model, block, adapt).sum()), blocks))
     return total / len(data) if data else float("nan")

@@ -100,10 +100,12 @@ def _zstd(level: int) -> Codec:
     )
 
 
-def _xz(name: str, preset: int) -> Codec:
+def _xz(level: int, extreme: bool = False) -> Codec:
     import lzma
 
-    return Codec(f"xz {name}", lambda data: lzma.compress(data, preset=preset), lzma.decompress)
+    name = f"xz -{level}{'e' if extreme else ''}"
+    preset = level | (lzma.PRESET_EXTREME if extreme else 0)
+    return Codec(name, lambda data: lzma.compress(data, preset=preset), lzma.decompress)
 
 
 def _bzip2() -> Codec:
@@ -152,7 +154,7 @@ def _programs(threads: int | None) -> list[Codec]:
         unpack = ["sh", "-c", "mv IN IN.zpaq && " + shlex.join(take)]
         return _program("zpaq", f"zpaq -m{level}", pack, unpack)
 
-    seven = ["7z", "a", "-m0=PPMd:o=16:mem=256m", f"-mmt={count}", "-t7z", "OUT", "IN"]
+    seven = ["7z", "a", "-m0=PPMd:o=16:mem=256m", f"-mmt={count}", "-t7z", "OUT.7z", "IN"]
     return [
         *_program(
             "bzip3",
@@ -165,7 +167,7 @@ def _programs(threads: int | None) -> list[Codec]:
         *_program(
             "7z",
             "7z PPMd",
-            ["sh", "-c", shlex.join(seven) + " && mv OUT.7z OUT || mv OUT OUT"],
+            ["sh", "-c", shlex.join(seven) + " && mv OUT.7z OUT"],
             ["sh", "-c", "7z e -so IN > OUT"],
         ),
     ]
@@ -194,7 +196,7 @@ def codecs(
         _gzip(9),
         _zstd(3),
         _zstd(19),
-        _xz("-9e", 9 | 1 << 31),
+        _xz(9, extreme=True),
         *_brotli(11),
     ]
     more = [
@@ -204,7 +206,7 @@ def codecs(
         _zstd(1),
         _zstd(9),
         _zstd(22),
-        _xz("-6", 6),
+        _xz(6),
         _bzip2(),
         *_brotli(5),
         *_brotli(9),

@@ -54,6 +54,7 @@ class Model:
         if "table" not in tensors:
             self.tables_of = _holder(header["__metadata__"]["tables"], path)
             tensors |= self.tables_of._tables(header, path)
+        self._header, self._tensors = header, tensors
         self.predictor = _predictor(header, tensors, path)
         hidden, embed = header["enter"]["shape"]
         self.hidden: int = hidden
@@ -68,16 +69,15 @@ class Model:
 
     def _tables(self, wanted: dict[str, Any], path: Path) -> dict[str, memoryview]:
         """The embeddings, for the model of another file with the header ``wanted``."""
-        header, start = _header(self._data, self.path)
-        tensors = _tensors(header, self._data, start, self.path)
+        header = self._header
         same = shape_lists(header["__metadata__"]) == shape_lists(wanted["__metadata__"])
         if (
-            "table" not in tensors
+            "table" not in header
             or not same
             or header["table"]["shape"][1] != wanted["enter"]["shape"][1]
         ):
             raise ModelFileError(f"{path}: the tables that it refers to have another shape")
-        return {name: tensors[name] for name in ("table", "check")}
+        return {name: self._tensors[name] for name in ("table", "check")}
 
 
 def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:

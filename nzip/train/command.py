@@ -76,6 +76,7 @@ def run(
     lanes: int | None,
     rate: float | None,
     seed: int,
+    begin: float,
     mix: str | None,
     patience: int,
     checkpoint: Path | None,
@@ -86,8 +87,10 @@ def run(
 
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
-    as they are; the new file refers to them. windows: train for ``eqinfo``, where M1 starts afresh
-    every ``part`` bytes; with ``start``, where the windows of that model begin.
+    as they are; the new file refers to them. begin: the share of each source that is passed over at
+    first; blocks that learn to trust tables should read what the tables have not. windows: train
+    for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``, where the windows of
+    that model begin.
     """
     try:
         import torch
@@ -155,6 +158,7 @@ def run(
     options.total = total or options.total
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
+    options.begin = begin
     steps = options.total // (options.lanes * options.segment)
     options.warmup = min(options.warmup, steps // 10)
     options.every = max(20, min(options.every, steps // 10))

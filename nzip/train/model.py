@@ -60,7 +60,7 @@ SIZES = {
     "small": Config(hidden=96, blocks=2),
     "medium": Config(hidden=144),
     "base": Config(),
-    "large": Config(blocks=8),
+    "large": Config(blocks=6),
 }
 # For eqinfo. The last eight bytes tell where in the window a byte is, so a row of the last table
 # belongs to one beginning of a window.
