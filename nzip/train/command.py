@@ -89,7 +89,7 @@ def run(
     it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
     as they are; the new file refers to them. begin: the share of each source that is passed over at
     first; blocks that learn to trust tables should read what the tables have not. windows: train
-    for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``, where the windows of
+    for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``, where windows of
     that model begin.
     """
     try:
