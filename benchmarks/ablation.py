@@ -33,7 +33,7 @@ def without_contexts(*gone: int) -> Patches:
     return [
         (f"#define CONTEXTS {CONTEXTS} ", f"#define CONTEXTS {len(kept)} "),
         ("uint32_t hash[CONTEXTS];", f"uint32_t hash[{CONTEXTS}];"),
-        ("    find_slots(a, 1);\n}", f"{moves}    find_slots(a, 1);\n}}"),
+        ("    fetch_slots(a, 1);\n}", f"{moves}    fetch_slots(a, 1);\n}}"),
     ]
 
 
