@@ -196,15 +196,32 @@ def word_sequences(
     return float(np.mean(different)), float(np.mean(share))
 
 
+def bytes_a_window(folder: Path, model: models.Model) -> None:
+    """A table for all kinds: of the files of each folder in turn, 200 kB in all."""
+    print("bytes a window on 200 kB       W = 16      24      32      64")
+    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = sorted(path for path in kind.rglob("*") if path.is_file())
+        text = b"".join(path.read_bytes()[: 200_000 // len(files)] for path in files)
+        cells = "".join(
+            f"{len(text) * width / 8 / len(EqInfo(model, width, 8).encode(text)):8.3f}"
+            for width in (16, 24, 32, 64)
+        )
+        print(f"{kind.name:<28}{cells}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("eval", type=Path)
-    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--shards", type=Path, default=Path())
     parser.add_argument("--bpe-bytes", type=int, default=40_000_000)
     parser.add_argument("--keep", type=Path, default=Path("bpe"))
     parser.add_argument("--model", default=models.WINDOWS)
+    parser.add_argument("--kinds", action="store_true", help="only a table for all folders of EVAL")
     options = parser.parse_args()
     model = models.load(options.model)
+    if options.kinds:
+        bytes_a_window(options.eval, model)
+        return
     kinds = texts(options.eval)
     bpe = {
         size: train_bpe(options.shards, options.bpe_bytes, size, options.keep)
