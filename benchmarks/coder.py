@@ -9,33 +9,19 @@ second; "same distributions" means the same integer frequencies in 1/65536 for b
 from __future__ import annotations
 
 import itertools
-import math
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import constriction
 import numpy as np
+from timing import best
 
 from nzip import _coder, _predict, models
 
-RUNS = 7
 FIXED = 4_000_000  # symbols with one distribution
 VARIED = 100_000  # symbols with a distribution each: 256 numbers a symbol
 TEXT = Path(__file__).parents[1] / "examples" / "corpus" / "compression.txt"
-
-
-def best(*works: Callable[[], Any]) -> list[float]:
-    """Shortest time of each work in seconds; the works take turns."""
-    times = [math.inf] * len(works)
-    for _ in range(RUNS):
-        for i, work in enumerate(works):
-            start = time.perf_counter()
-            work()
-            times[i] = min(times[i], time.perf_counter() - start)
-    return times
 
 
 def cumulative(freq: np.ndarray) -> np.ndarray:

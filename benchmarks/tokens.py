@@ -29,6 +29,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np
 import tiktoken
 import tokenizers
+from timing import best
 
 from nzip import _predict, corpus, models, reference, windows
 from nzip.tokens import Tokenizer, export
@@ -36,7 +37,6 @@ from nzip.tokens.streams import EqInfo
 
 KINDS = ("news", "web", "prose", "wiki")
 SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-RUNS = 5
 
 
 def texts(folder: Path) -> dict[str, bytes]:
@@ -86,17 +86,6 @@ def as_tiktoken(bpe: tokenizers.Tokenizer) -> tiktoken.Encoding:
         left, right = pair if isinstance(pair, list) else pair.split(" ")
         ranks.setdefault(bytes(back[c] for c in left + right), len(ranks))
     return tiktoken.Encoding("bpe", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
-
-
-def best(*works: Callable[[], object]) -> list[float]:
-    """Shortest time of each work in seconds; the works take turns."""
-    times = [math.inf] * len(works)
-    for _ in range(RUNS):
-        for i, work in enumerate(works):
-            start = time.perf_counter()
-            work()
-            times[i] = min(times[i], time.perf_counter() - start)
-    return times
 
 
 def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> int:

@@ -2,7 +2,7 @@
 """M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -10,6 +10,9 @@ import array
 import os
 import sys
 
+
+cdef extern from "kernel/coder.h" nogil:
+    uint64_t nz_window_codewords(int)
 
 cdef extern from "kernel/engine.h" nogil:
     ctypedef struct nz_model:
@@ -235,7 +238,7 @@ def eqinfo_tree(Predictor predictor not None, int width):
     cdef const nz_engine *engine = _get_engine()
     if not 8 <= width <= 20:
         raise ValueError("a tree has windows of 8 to 20 bits")
-    cdef size_t n = (1 << width) - (16 if width >= 16 else 0)
+    cdef size_t n = <size_t>nz_window_codewords(width)
     cdef int rc
     lengths, last = bytearray(2 * n), bytearray(n)
     cdef uint8_t[::1] length = lengths

@@ -28,12 +28,19 @@ MAGIC = b"\x8fNW\x01"
 SUFFIX = ".windows"
 
 _tries: dict[tuple[bytes, int], Trie] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # held while one is built: threads wait for it, not build their own
 
 
 def codewords(width: int) -> int:
     """Windows of ``width`` bits; from 16 bits on, 16 numbers are left for special tokens."""
     return (1 << width) - (16 if width >= 16 else 0)
+
+
+def aligned(align: str | None) -> bool:
+    """Whether windows end before words. Raises ValueError for another wish."""
+    if align not in (None, "word"):
+        raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
+    return align == "word"
 
 
 def cache_folder() -> Path:
@@ -120,13 +127,13 @@ def dictionary(model: Model, width: int) -> Trie:
 
     Raises ValueError for another width and ModelFileError for a model whose windows are too long.
     """
-    trie = find(model.digest, width)
-    if trie is None:
-        try:
-            lengths, last = _predict.eqinfo_tree(model.predictor, width)
-        except OverflowError as error:
-            raise ModelFileError(f"{model.path}: {error}") from error
-        _keep(model.digest, width, pack(model.digest, width, lengths, last))
-        with _lock:
-            trie = _tries.setdefault((model.digest, width), Trie(lengths, last))
-    return trie
+    with _lock:
+        trie = find(model.digest, width)
+        if trie is None:
+            try:
+                lengths, last = _predict.eqinfo_tree(model.predictor, width)
+            except OverflowError as error:
+                raise ModelFileError(f"{model.path}: {error}") from error
+            _keep(model.digest, width, pack(model.digest, width, lengths, last))
+            trie = _tries[model.digest, width] = Trie(lengths, last)
+        return trie

@@ -60,8 +60,7 @@ def choose(
         raise ValueError(
             f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}"
         )
-    if not 0 <= reset_every <= frame.MAX_RESET_EVERY:
-        raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {reset_every}")
+    frame.check_reset_every(reset_every)
     long_name, short_name, block_size = LEVELS[level]
     if mode == "static":
         return Static(), PLAIN_BLOCK, None

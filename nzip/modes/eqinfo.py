@@ -27,7 +27,7 @@ class EqInfo:
         self._reset_every = reset_every
 
     def encode(self, block: bytes) -> tuple[int, bytes] | None:
-        trie = self._trie()
+        trie = self.dictionary()
         if trie is not None:
             code = trie.encode_bits(self._width, block)
         else:
@@ -37,7 +37,7 @@ class EqInfo:
         return None if code is None else (frame.CODED, code)
 
     def decode(self, code: bytes, size: int) -> bytes:
-        trie = self._trie()
+        trie = self.dictionary()
         try:
             if trie is not None:
                 return trie.decode_bits(self._width, code, size)
@@ -50,7 +50,8 @@ class EqInfo:
             raise FormatError("windows that no encoder writes")
         return text
 
-    def _trie(self) -> Trie | None:
+    def dictionary(self) -> Trie | None:
+        """That of its windows, where they have one."""
         if self._reset_every != 1 or self._width > windows.MAX_WIDTH:
             return None
         return windows.dictionary(self._model, self._width)

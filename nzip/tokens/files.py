@@ -154,29 +154,55 @@ class Writer:
 def read_documents(path: Path) -> Iterator[bytes]:
     """The documents of a file that ``Writer`` made. Raises FormatError, ModelNotFoundError."""
     if path.suffix == ".parquet":
-        yield from _read_parquet(path)
-        return
-    try:
-        about = json.loads(path.with_suffix(".json").read_bytes())
-        if about["format"] != FORMAT:
-            raise ValueError("another format")
-        sizes, eos = [int(size) for size in about["sizes"]], bool(about["eos"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path.with_suffix('.json')}: {error}") from error
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(path)
+        about = _about((file.schema_arrow.metadata or {}).get(b"nzip", b""), path)
+        eos = bool(about.get("eos"))
+    else:
+        beside = path.with_suffix(".json")
+        about = _about(beside.read_bytes(), beside)
+        try:
+            sizes, eos = [int(size) for size in about["sizes"]], bool(about["eos"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{beside}: {error}") from error
     tokenization = from_settings(about)
     skip = len(tokenization.eos or b"") if eos else 0
     width = tokenization.token_bits // 8
+    rows = _parquet_rows(file, width) if path.suffix == ".parquet" else _rows(path, sizes, width)
+    for tokens, size in rows:
+        yield tokenization.decode(tokens[: len(tokens) - skip], size)
+
+
+def _about(text: bytes, path: Path) -> dict[str, Any]:
+    """The settings and totals that ``Writer`` noted."""
+    try:
+        about: dict[str, Any] = json.loads(text)
+        if about["format"] != FORMAT:
+            raise ValueError("another format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not about a file of tokens: {error}") from error
+    return about
+
+
+def _rows(path: Path, sizes: list[int], width: int) -> Iterator[tuple[bytes, int]]:
+    """Each document's tokens and bytes."""
+    lengths = _index(path) if path.suffix == ".bin" else None
+    if lengths is None or len(lengths) != len(sizes):
+        if len(sizes) != 1:
+            raise FormatError(f"{path}: where its documents end is not known")
+        lengths = [None]
     with path.open("rb") as stream:
         if path.suffix == ".npy":
             stream.seek(128)
-        lengths = _index(path) if path.suffix == ".bin" else None
-        if lengths is None or len(lengths) != len(sizes):
-            if len(sizes) != 1:
-                raise FormatError(f"{path}: where its documents end is not known")
-            lengths = [None]
         for length, size in zip(lengths, sizes, strict=True):
-            tokens = stream.read(-1 if length is None else length * width)
-            yield tokenization.decode(tokens[: len(tokens) - skip], size)
+            yield stream.read(-1 if length is None else length * width), size
+
+
+def _parquet_rows(file: Any, width: int) -> Iterator[tuple[bytes, int]]:
+    for batch in file.iter_batches(ROWS):
+        for row, size in zip(batch["tokens"], batch["bytes"], strict=True):
+            yield row.values.to_numpy().astype(f"<u{width}").tobytes(), size.as_py()
 
 
 def _index(path: Path) -> list[int | None]:
@@ -186,22 +212,3 @@ def _index(path: Path) -> list[int | None]:
     if data[:9] != INDEX_MAGIC or len(data) != 34 + 4 * count + 8 * count + 8 * (count + 1):
         raise FormatError(f"{path.with_suffix('.idx')}: not an index of this file")
     return [n for (n,) in struct.iter_unpack("<i", data[34 : 34 + 4 * count])]
-
-
-def _read_parquet(path: Path) -> Iterator[bytes]:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    try:
-        about = json.loads((file.schema_arrow.metadata or {})[b"nzip"])
-        if about["format"] != FORMAT:
-            raise ValueError("another format")
-    except (KeyError, ValueError) as error:
-        raise FormatError(f"{path}: not a file of tokens: {error}") from error
-    tokenization = from_settings(about)
-    skip = len(tokenization.eos or b"") if about.get("eos") else 0
-    kind = "<u1" if tokenization.token_bits == 8 else "<u2"
-    for batch in file.iter_batches(ROWS):
-        for row, size in zip(batch["tokens"], batch["bytes"], strict=True):
-            tokens = row.values.to_numpy().astype(kind).tobytes()
-            yield tokenization.decode(tokens[: len(tokens) - skip], size.as_py())

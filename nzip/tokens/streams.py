@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from .. import _coder, _predict, frame, models, windows
 from ..errors import FormatError, ModelNotFoundError
 from ..models import Model
+from ..modes import eqinfo
 
 NAMES = ("eqinfo", "ac", "static", "gzip", "bytes")
 STATIC_ONE = 65536  # what byte frequencies add up to
@@ -97,8 +98,7 @@ class EqInfo(_Coded):
     ):
         if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW or window % token_bits:
             raise ValueError(f"windows of {window} bits are not whole tokens of {token_bits}")
-        if not 0 <= reset_every <= frame.MAX_RESET_EVERY:
-            raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {reset_every}")
+        frame.check_reset_every(reset_every)
         settings = {
             "tokenization": "eqinfo",
             "model": model.name,
@@ -109,18 +109,15 @@ class EqInfo(_Coded):
         }
         super().__init__(token_bits, settings)
         self._model, self._window, self._reset_every = model, window, reset_every
-        self._align = align == "word"
-        if align not in (None, "word"):
-            raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
-        self._trie = None
-        if reset_every == 1 and window <= windows.MAX_WIDTH:
-            self._trie = windows.dictionary(model, window)
-        elif self._align:
+        self._align = windows.aligned(align)
+        self._mode = eqinfo.EqInfo(model, window, reset_every)
+        self._trie = self._mode.dictionary()
+        if self._trie is None and self._align:
             raise ValueError(
                 f"windows are aligned up to {windows.MAX_WIDTH} bits, with a reset at each one"
             )
         if window >= 16:
-            number = (1 << window) - 16
+            number = windows.codewords(window)  # the first behind them
             self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
 
     def _code(self, document: bytes) -> bytes:
@@ -135,17 +132,7 @@ class EqInfo(_Coded):
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
-        try:
-            if self._trie is not None:
-                return self._trie.decode_bits(self._window, code, size)
-            text = _predict.eqinfo_decode(
-                self._model.predictor, self._window, code, size, self._reset_every
-            )
-        except ValueError as error:
-            raise FormatError(str(error)) from error
-        if len(text) != size:
-            raise FormatError("windows of another document")
-        return text
+        return self._mode.decode(code, size)
 
 
 class Ac(_Coded):

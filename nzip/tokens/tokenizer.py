@@ -57,8 +57,7 @@ class Tokenizer:
         self._set(windows.dictionary(m1, window), m1.name, m1.digest, window, align)
 
     def _set(self, trie: Trie, name: str, digest: bytes, window: int, align: str | None) -> None:
-        if align not in (None, "word"):
-            raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
+        self._aligned = windows.aligned(align)
         self._trie, self.name, self.digest = trie, name, digest
         self.window, self.align = window, align
         self._code = "H" if trie.itemsize == 2 else "I"  # of array.array
@@ -71,14 +70,14 @@ class Tokenizer:
 
     def encode(self, text: str | bytes, *, add_eos: bool = False) -> list[int]:
         """The tokens of a text; with ``add_eos`` the end-of-text token behind them."""
-        numbers = array.array(self._code, self._trie.encode(_utf8(text), self.align is not None))
+        numbers = array.array(self._code, self._trie.encode(_utf8(text), self._aligned))
         return [*numbers, self.eos_id] if add_eos else numbers.tolist()
 
     def encode_to_numpy(self, text: str | bytes) -> np.ndarray:
         """The tokens of a text, uint16 (uint32 for windows of more than 16 bits)."""
         import numpy as np
 
-        return np.frombuffer(self._trie.encode(_utf8(text), self.align is not None), self.dtype)
+        return np.frombuffer(self._trie.encode(_utf8(text), self._aligned), self.dtype)
 
     def encode_batch(
         self, texts: Iterable[str | bytes], *, add_eos: bool = False
@@ -87,7 +86,7 @@ class Tokenizer:
         data = [_utf8(text) for text in texts]
         ends = array.array("q", itertools.accumulate(map(len, data)))
         packed, stops = self._trie.encode_many(
-            b"".join(data), ends, self.align is not None, self.eos_id if add_eos else -1
+            b"".join(data), ends, self._aligned, self.eos_id if add_eos else -1
         )
         numbers = array.array(self._code, packed).tolist()
         bounds = [0, *array.array("q", bytes(stops))]
@@ -112,7 +111,7 @@ class Tokenizer:
         packed, stops = self._trie.encode_many(
             texts,
             (places[1:] - begin).astype(np.int64),
-            self.align is not None,
+            self._aligned,
             self.eos_id if add_eos else -1,
         )
         ends = np.concatenate([[0], np.frombuffer(stops, np.int64)])
@@ -122,7 +121,7 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str | bytes) -> tuple[list[int], list[int]]:
         """The tokens of a text, and the byte at which each begins (in UTF-8, for a str)."""
-        packed = self._trie.encode(_utf8(text), self.align is not None)
+        packed = self._trie.encode(_utf8(text), self._aligned)
         lengths = array.array("I", bytes(self._trie.lengths(packed)))
         offsets = list(itertools.accumulate(lengths, initial=0))[:-1]
         return array.array(self._code, packed).tolist(), offsets
