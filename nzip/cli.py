@@ -15,7 +15,7 @@ import typer
 
 from . import __version__, modes
 from ._main import describe
-from .errors import NzipError
+from .errors import FormatError, NzipError
 from .files import STDIO, Job, Progress, Sizes, expand_folders
 
 app = typer.Typer(
@@ -250,6 +250,11 @@ def _run(
             continue
         finally:
             bar.close()
+        for line in job.lost or ():
+            print(f"nzip: {name}: {line}", file=sys.stderr)
+            failed = True
+        if job.lost:
+            job.lost.clear()
         if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
             seconds = time.monotonic() - began
             large, small = sorted((sizes.read, sizes.written), reverse=True)
@@ -363,11 +368,25 @@ def decompress(
     max_size: Annotated[
         str | None, typer.Option("--max-size", help="Fail on more output, e.g. 500M or 2GiB.")
     ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            "--recover",
+            help="Write what is sound in damaged files, and say which bytes are missing. The exit"
+            " code is 1 where some are, and the input is kept.",
+        ),
+    ] = False,
     progress: ShowProgress = None,
 ) -> None:
     """Decompress FILE.nz to FILE, or stdin to stdout."""
-    limit = None if max_size is None else _parse_size(max_size)
-    job = Job(None, threads=threads, max_output=limit, force=force, remove=remove and not keep)
+    job = Job(
+        None,
+        threads=threads,
+        max_output=None if max_size is None else _parse_size(max_size),
+        force=force,
+        remove=remove and not keep,
+        lost=[] if recover else None,
+    )
     _run(
         files,
         job,
@@ -437,7 +456,7 @@ def check(
     stdout: Annotated[bool, typer.Option("-c", "--stdout", hidden=True)] = False,
     level: Annotated[int | None, typer.Option("--level", hidden=True)] = None,
 ) -> None:
-    """Check that files decompress, without writing anything."""
+    """Check that files decompress, without writing anything; name the damaged blocks."""
 
     def work(path: Path) -> None:
         job = Job(None, threads=threads)
@@ -448,12 +467,24 @@ def check(
             else:
                 with path.open("rb") as source:
                     sizes = job.to_stream(source, None, bar)
+        except FormatError:
+            if path != STDIO:
+                _name_damage(path)
+            raise
         finally:
             bar.close()
         if verbose and not quiet:
             print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
 
     _each(list(expand_folders(files or [STDIO], recursive, compressed=True)), work)
+
+
+def _name_damage(path: Path) -> None:
+    from .recover import Recovery, whole
+
+    with path.open("rb") as source, suppress(NzipError):
+        for line in Recovery(whole(source)).lost:
+            print(f"nzip: {path}: {line}", file=sys.stderr)
 
 
 @app.command()

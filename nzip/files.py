@@ -141,6 +141,7 @@ class Job:
     force: bool = False
     remove: bool = False
     observe: Callable[[bytes], None] | None = None  # gets what was read
+    lost: list[str] | None = None  # if given: go on behind damage, and note here what is missing
 
     def target(self, path: Path) -> Path:
         """Where the output of ``path`` goes by default."""
@@ -158,14 +159,24 @@ class Job:
                 self.observe(data)
             return data
 
+        recovery = None
         if self.make_compressor is not None:
             chunks = compress_chunks(read, self.make_compressor())
+        elif self.lost is not None:
+            from .recover import Recovery, whole
+
+            data = whole(source)
+            sizes.read = len(data)
+            recovery = Recovery(data)
+            chunks = recovery.content(self.threads, self.max_output)
         else:
             chunks = decompress_chunks(read, threads=self.threads, max_output=self.max_output)
         for chunk in chunks:
             sizes.written += len(chunk)
             yield chunk
             progress(sizes)
+        if recovery is not None and self.lost is not None:
+            self.lost += recovery.lost
 
     def to_stream(self, source: IO[bytes], output: IO[bytes] | None, progress: Progress) -> Sizes:
         """From one stream to another; to nowhere for None."""

@@ -154,9 +154,14 @@ def block_seed(header: bytes, digest: bytes, index: int) -> int:
     return crc32((index & 0xFFFFFFFF).to_bytes(4, "little"), crc32(header, crc32(digest)))
 
 
+def pack_head(kind: int, last: bool, size: int) -> bytes:
+    """What a block begins with."""
+    return _pack_varint(size << 3 | kind << 1 | last)
+
+
 def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> bytes:
     """A whole block."""
-    head = _pack_varint(size << 3 | kind << 1 | last)
+    head = pack_head(kind, last, size)
     if kind in (CODED, ADAPTIVE):
         head += _pack_varint(len(payload))
     return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload

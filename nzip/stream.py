@@ -31,7 +31,7 @@ def thread_count(threads: int | None) -> int:
     return os.cpu_count() or 1
 
 
-class _Workers:
+class Workers:
     """Runs jobs on threads and gives their results back in the order of submission."""
 
     def __init__(self, threads: int | None):
@@ -106,7 +106,7 @@ class Compressor:
         self._windows = (window, reset_every) if mode == "eqinfo" else (0, 1)
         self._set(short=False)
         self._head = b""
-        self._workers = _Workers(threads)
+        self._workers = Workers(threads)
         self._buffer = bytearray()
         self._index = 0
         self._crc = 0
@@ -178,6 +178,21 @@ class Compressor:
         self._workers.close()
 
 
+def decode_block(
+    header: frame.Header, mode: modes.Mode, block: frame.Block, payload: bytes
+) -> bytes:
+    """The content of a block whose CRC was checked. Raises FormatError."""
+    if block.kind == frame.STORED:
+        return payload
+    if block.kind == frame.RUN:
+        return payload * block.size
+    if block.kind == frame.ADAPTIVE:
+        if header.coding != frame.AC:
+            raise FormatError(f"a block of type {block.kind} in a frame without mixing")
+        return Ac(None, True).decode(payload, block.size)
+    return mode.decode(payload, block.size)
+
+
 class Decompressor:
     """Decodes one frame given in pieces, like ``bz2.BZ2Decompressor``.
 
@@ -189,7 +204,7 @@ class Decompressor:
     def __init__(self, *, threads: int | None = None, max_output: int | None = None):
         self.eof = False
         self._limit = max_output
-        self._workers = _Workers(threads)
+        self._workers = Workers(threads)
         self._data = bytearray()
         self._at = 0
         self._header: frame.Header | None = None
@@ -291,7 +306,9 @@ class Decompressor:
         else:
             frame.check_block(block, payload, self._seed())
         self._last_parsed = block.last
-        self._workers.submit(self._decode, block, payload, alone=block.last)
+        self._workers.submit(
+            decode_block, self._header, self._mode, block, payload, alone=block.last
+        )
         self._index += 1
         self._at = block.end
         if self._at > READ_SIZE:
@@ -315,19 +332,6 @@ class Decompressor:
             self._mode = modes.from_header(self._header, model)
             return
         raise ChecksumError("a block is damaged (its CRC does not match)")
-
-    def _decode(self, block: frame.Block, payload: bytes) -> bytes:
-        if block.kind == frame.STORED:
-            return payload
-        if block.kind == frame.RUN:
-            return payload * block.size
-        assert self._header is not None
-        assert self._mode is not None
-        if block.kind == frame.ADAPTIVE:
-            if self._header.coding != frame.AC:
-                raise FormatError(f"a block of type {block.kind} in a frame without mixing")
-            return Ac(None, True).decode(payload, block.size)
-        return self._mode.decode(payload, block.size)
 
     def _take(self) -> None:
         block = self._workers.result()

@@ -120,7 +120,7 @@ static int lay_out(nz_trie *t, const uint32_t *parent, const uint16_t *length, c
         if (length[i] > t->longest) t->longest = length[i];
         if (i + 1 == n || length[i + 1] <= length[i]) total += length[i];
     }
-    if (total > UINT32_MAX - 16) return -2;
+    if (total > NZ_TRIE_MAX_BYTES) return -2;
     t->strings = malloc(total + 16); /* copy_string reads sixteen bytes */
     if (!t->strings) return -1;
     for (uint32_t i = 0; i < n; i++) {

@@ -9,6 +9,7 @@
 #include "common.h"
 
 #define NZ_TRIE_MAX_NODES ((uint32_t)1 << 20)
+#define NZ_TRIE_MAX_BYTES ((size_t)1 << 26) /* of all strings; a text's 2^20 most probable ones have some 2^23 */
 
 typedef struct {
     uint32_t nodes;   /* strings; at most NZ_TRIE_MAX_NODES */
@@ -24,7 +25,7 @@ typedef struct {
 } nz_trie;
 
 /* length[i], byte[i]: of string i and its last byte, which with the order says what it is. 0, -1: no
-   memory, -2: not such a dictionary. */
+   memory, -2: not such a dictionary, or strings of more than NZ_TRIE_MAX_BYTES. */
 int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint8_t *byte);
 void nz_trie_free(nz_trie *t);
 

@@ -1,0 +1,393 @@
+"""What is sound in a damaged file: each of its blocks has a checksum of its own.
+
+A block's CRC covers the frame's header, the model's hash and the block's number, so a block that
+was found by searching is known to be the one that it seems. A damaged frame header is found again
+by trying all that it may have been.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO
+from zlib import crc32
+
+from . import frame, models, modes
+from .errors import (
+    FormatError,
+    LimitError,
+    ModelFileError,
+    ModelNotFoundError,
+    NzipError,
+    TruncatedError,
+)
+from .stream import Workers, decode_block
+
+# Blocks lost in a row behind which the next one is still recognised: each number more is one more
+# chance in 2^32 that some bytes look like a block. With a damaged header there are many contexts.
+MAX_LOST = 256
+MAX_LOST_WITH_HEADER = 8
+SIZES = {size for _, _, size in modes.LEVELS.values()}  # to which the encoder cuts blocks
+ZEROS = re.compile(rb"\0*\Z")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What decodes a frame's blocks, and what their CRCs begin with."""
+
+    header: frame.Header
+    packed: bytes  # the header's bytes
+    model: models.Model | None
+
+    def seed(self, index: int) -> int:
+        return frame.block_seed(self.packed, self.model.digest if self.model else b"", index)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A block whose CRC is right."""
+
+    context: Context
+    block: frame.Block
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A stretch of the file, ``at`` up to ``end``, that nothing can be read from.
+
+    content: (first byte, behind the last one) of what is missing; None where that is not known.
+    """
+
+    what: str
+    at: int
+    end: int
+    content: tuple[int | None, int | None]
+
+    def __str__(self) -> str:
+        start, stop = self.content
+        if start is None:
+            lost = "content of unknown place"
+        elif stop is None:
+            lost = f"content from byte {start:,} on"
+        elif stop == start:
+            lost = "no content"
+        else:
+            lost = f"content bytes {start:,} to {stop - 1:,}"
+        where = f"file bytes {self.at:,} to {self.end - 1:,}" if self.end > self.at else "cut off"
+        return f"{self.what} ({where}): {lost} missing"
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a frame with its content check, None where blocks or check were lost."""
+
+    frame: int
+    check: bytes | None
+
+
+def whole(source: IO[bytes]) -> frame.Data:
+    """All of a stream; a file in the file system is mapped."""
+    try:
+        return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # a pipe, an empty file
+        return source.read()
+
+
+class Recovery:
+    """The sound blocks of a file.
+
+    ``lost`` describes in a line each what is missing; it is complete once the content was read.
+    Raises FormatError if there is no sound block at all, and ModelNotFoundError.
+    """
+
+    def __init__(self, data: frame.Data):
+        self._data = data
+        self._parts = _Survey(data).run()
+        self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
+
+    def content(self, threads: int | None = None, max_output: int | None = None) -> Iterator[bytes]:
+        """The content of the sound blocks in order.
+
+        Raises LimitError before any decoding, and FormatError for a code that nothing encodes to.
+        """
+        size = sum(part.block.size for part in self._parts if isinstance(part, Sound))
+        if max_output is not None and size > max_output:
+            raise LimitError(f"the output would exceed the limit of {max_output} bytes")
+        workers = Workers(threads)
+        waiting: deque[Sound | Lost | End] = deque()
+        crc = total = 0
+        try:
+            for part in (*self._parts, None):
+                if isinstance(part, Sound):
+                    workers.submit(self._decode, part)
+                if part is not None:
+                    waiting.append(part)
+                while waiting and (part is None or workers.full or isinstance(waiting[0], End)):
+                    done = waiting.popleft()
+                    if isinstance(done, Sound):
+                        block = workers.result()
+                        crc, total = crc32(block, crc), total + len(block)
+                        yield block
+                    elif isinstance(done, End):
+                        if done.check not in (None, frame.pack_check(crc, total)):
+                            what = "all blocks are sound, but the content check does not match"
+                            self.lost.append(f"frame {done.frame}: {what}")
+                        crc = total = 0
+        finally:
+            workers.close()
+
+    def _decode(self, part: Sound) -> bytes:
+        payload = bytes(memoryview(self._data)[part.block.start : part.block.end])
+        mode = modes.from_header(part.context.header, part.context.model)
+        return decode_block(part.context.header, mode, part.block, payload)
+
+
+class _Survey:
+    """Finds the parts of a file by their checksums; nothing is decoded."""
+
+    def __init__(self, data: frame.Data):
+        self._data = data
+        self._parts: list[Sound | Lost | End] = []
+        self._frame = 0
+        self._place: int | None = 0  # in the content; None behind a loss of unknown size
+
+    def run(self) -> list[Sound | Lost | End]:
+        at = 0
+        error: NzipError = TruncatedError("the input is empty")
+        while at < len(self._data) and not (self._frame and ZEROS.match(self._data, at)):
+            try:
+                at = self._next(at)
+            except NzipError as reason:
+                error = reason
+                end = self._behind(at)
+                self._lose("no frame that can be read", at, end, None)
+                at = end
+        if not any(isinstance(part, Sound) for part in self._parts):
+            raise error
+        return self._parts
+
+    def _next(self, at: int) -> int:
+        """The frame or skippable frame at ``at``; returns where the next one begins."""
+        data = self._data
+        if frame.is_skippable(data, at) and frame.skippable_end(data, at) <= len(data):
+            return frame.skippable_end(data, at)
+        self._frame += 1
+        error: NzipError = FormatError("no sound block was found")
+        try:
+            own = list(_contexts_at(data, at))
+        except NzipError as reason:
+            own, error = [], reason
+        # As it stands, or with a header that was damaged: first by the first block, then by any.
+        for contexts in (own, _all_contexts()):
+            for context in contexts:
+                if self._sound(context, at + len(context.packed), 0):
+                    return self._blocks(context, at, context in own)
+        for contexts, most in ((own, MAX_LOST), (_all_contexts(), MAX_LOST_WITH_HEADER)):
+            found = self._search(contexts, at + 4, 0, most, SIZES, self._behind(at))
+            if found:
+                return self._blocks(found[1], at, found[1] in own)
+        raise error
+
+    def _blocks(self, context: Context, at: int, header: bool) -> int:
+        """A frame of which at least one block is sound; is the header?"""
+        index, total, whole = 0, 0, True
+        start, at = at, at + len(context.packed)
+        if not header:
+            self._lose(f"frame {self._frame}, the header", start, at, 0)
+        sizes: set[int] = set()  # of blocks that are not the last
+        while True:
+            block = self._sound(context, at, index)
+            if block is not None:
+                self._parts.append(Sound(context, block))
+                if self._place is not None:
+                    self._place += block.size
+                total += block.size
+                at, index = block.end, index + 1
+                if block.last:
+                    break
+                sizes.add(block.size)
+                continue
+            whole = False
+            block = self._parse(at)
+            if block and self._agrees(context, block, index):
+                self._lose(f"frame {self._frame}, block {index}", at, block.end, block.size)
+                at, index = block.end, index + 1
+                if block.last:
+                    break
+                continue
+            end = self._behind(at)
+            found = self._search([context], at, index, MAX_LOST, sizes or SIZES, end)
+            if found is None:
+                what = f"frame {self._frame}, block {index} and what follows"
+                self._lose(what, at, end, None)
+                self._parts.append(End(self._frame, None))
+                return end
+            place, _, later, size = found
+            if len(sizes) == 1:
+                size = min(sizes)
+            what = f"block {index}" if later == index + 1 else f"blocks {index} to {later - 1}"
+            if later == index:
+                what, size = f"bytes in front of block {index}", 0
+            lost = None if size is None else size * (later - index)
+            self._lose(f"frame {self._frame}, {what}", at, place, lost)
+            at, index = place, later
+        if whole:
+            end = at + frame.check_width(total)
+            check = bytes(self._data[at:end])
+            if end > len(self._data):
+                self._lose(f"frame {self._frame}, the content check", at, len(self._data), 0)
+            self._parts.append(End(self._frame, check if end <= len(self._data) else None))
+        else:  # how long the check is cannot be known
+            end = next((at + n for n in (2, 4) if self._starts(at + n)), self._behind(at))
+            self._parts.append(End(self._frame, None))
+        return min(end, len(self._data))
+
+    def _agrees(self, context: Context, block: frame.Block, index: int) -> bool:
+        """Does what follows a damaged block say that its header is right?"""
+        if block.last:
+            return self._may_end(block)
+        return self._sound(context, block.end, index + 1) is not None
+
+    def _may_end(self, block: frame.Block) -> bool:
+        return any(self._starts(block.end + n) for n in (2, 4))
+
+    def _starts(self, at: int) -> bool:
+        """Does the file end here, or something begin that can follow a frame?"""
+        data = self._data
+        if at >= len(data):
+            return at == len(data)
+        return (
+            data[at : at + 3] == frame.MAGIC
+            or frame.is_skippable(data, at)
+            or ZEROS.match(data, at) is not None
+        )
+
+    def _behind(self, at: int) -> int:
+        """Where the next frame begins."""
+        while (at := self._data.find(frame.MAGIC, at + 1)) >= 0:
+            try:
+                frame.parse_header(self._data, at)
+            except FormatError:
+                continue
+            return at
+        return len(self._data)
+
+    def _parse(self, at: int) -> frame.Block | None:
+        try:
+            block = frame.parse_block(self._data, at)
+        except FormatError:
+            return None
+        return block if block.end <= len(self._data) else None
+
+    def _sound(self, context: Context, at: int, index: int) -> frame.Block | None:
+        block = self._parse(at)
+        return block if block and self._seed(block) == context.seed(index) else None
+
+    def _seed(self, block: frame.Block) -> int:
+        """The value from which the block's CRC comes out as it stands there."""
+        payload = memoryview(self._data)[block.start : block.end]
+        crc = crc32(payload, crc32(block.head))
+        return _undo(block.crc ^ crc, len(block.head) + len(payload))
+
+    def _search(
+        self,
+        contexts: Iterable[Context],
+        at: int,
+        index: int,
+        most: int,
+        sizes: set[int],
+        end: int,
+    ) -> tuple[int, Context, int, int | None] | None:
+        """The first sound block in ``at`` up to ``end``, of one of the ``most`` numbers from
+        ``index`` on: (place, context, number, size of the blocks before it if that is known)."""
+        seeds = {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
+        heads = {
+            frame.pack_head(kind, last, size)
+            for kind in range(4)
+            for last in (False, True)
+            for size in sizes
+        }
+        for match in re.finditer(b"|".join(map(re.escape, heads)), memoryview(self._data)[at:end]):
+            place = at + match.start()
+            block = self._parse(place)
+            if block and (found := seeds.get(self._seed(block))):
+                return place, *found, None if block.last else block.size
+        # A last block may have any size, but the frame ends behind it.
+        for place in range(at, end):
+            if not self._data[place] & 1:
+                continue
+            block = self._parse(place)
+            if block and block.last and self._may_end(block):
+                if found := seeds.get(self._seed(block)):
+                    return place, *found, None
+        return None
+
+    def _lose(self, what: str, at: int, end: int, size: int | None) -> None:
+        start = self._place
+        self._place = None if start is None or size is None else start + size
+        self._parts.append(Lost(what, at, end, (start, self._place)))
+
+
+def _contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
+    """What the header there may mean. Raises FormatError and ModelNotFoundError."""
+    header, end = frame.parse_header(data, at)
+    packed = bytes(data[at:end])
+    for model in models.by_prefix(header.model) if header.model else [None]:
+        yield Context(header, packed, model)
+
+
+def _all_contexts() -> Iterator[Context]:
+    """All that a header may be, with the models that are installed."""
+    for coding in (frame.AC_ADAPTIVE, frame.STATIC):
+        yield _context(frame.Header(coding), None)
+    for path in models.find():
+        try:
+            model = models.load(str(path))
+        except (ModelFileError, ModelNotFoundError):
+            continue
+        prefix = model.digest[: frame.MODEL_PREFIX]
+        for coding in (frame.AC, frame.AC_PLAIN):
+            yield _context(frame.Header(coding, prefix), model)
+        for width in range(frame.MIN_WINDOW, frame.MAX_WINDOW + 1):
+            for every in (1, 0):
+                yield _context(frame.Header(frame.EQINFO, prefix, width, every), model)
+
+
+def _context(header: frame.Header, model: models.Model | None) -> Context:
+    return Context(header, header.pack(), model)
+
+
+# ---- CRC-32 backwards. crc32(data, seed) ^ crc32(data) is linear in the seed, and one-to-one: the
+# power of a matrix over bits, here a tuple of 32 columns, with the number of data bits.
+
+Matrix = tuple[int, ...]
+
+
+def _times(matrix: Matrix, vector: int) -> int:
+    out = 0
+    while vector:
+        low = vector & -vector
+        out ^= matrix[low.bit_length() - 1]
+        vector ^= low
+    return out
+
+
+@functools.cache
+def _back(power: int) -> Matrix:
+    """What undoes 2^power bits."""
+    if power == 0:
+        return (*(2 << i for i in range(31)), (0xEDB88320 << 1 | 1) & 0xFFFFFFFF)
+    half = _back(power - 1)
+    return tuple(_times(half, column) for column in half)
+
+
+def _undo(difference: int, size: int) -> int:
+    """The seed that makes that difference behind ``size`` bytes."""
+    for power in range(3, 3 + size.bit_length()):
+        if size >> (power - 3) & 1:
+            difference = _times(_back(power), difference)
+    return difference
