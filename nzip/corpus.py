@@ -9,7 +9,7 @@ from typing import IO
 
 import zstandard
 
-from .errors import FormatError
+from .errors import MALFORMED, FormatError
 
 SPLITS = ("file", "nul", "jsonl")
 
@@ -81,7 +81,7 @@ def _json_texts(path: Path) -> Iterator[bytes]:
 def _json_text(line: bytes, path: Path, number: int) -> bytes:
     try:
         return str(json.loads(line)["text"]).encode("utf-8", "surrogatepass")
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise FormatError(f"{path}: line {number} is no JSON object with a text") from error
 
 

@@ -33,3 +33,10 @@ class ModelFileError(NzipError):
 
 class LimitError(NzipError):
     """The output would exceed the limit that the caller set."""
+
+
+# What Python raises for JSON and settings of any other shape than the expected one.
+MALFORMED = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(IndexError, OverflowError, RecursionError),
+)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .._predict import Predictor
-from ..errors import ModelFileError, ModelNotFoundError
+from ..errors import MALFORMED, ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-2"
 SMALL, MEDIUM, BASE = "small-2", "medium-2", "base-2"
@@ -46,7 +46,7 @@ class Model:
                 raise ModelFileError(f"{path}: empty model file") from error
         self.digest = hashlib.sha256(self._data).digest()
         header, start = _header(self._data, path)
-        self.name: str = header["__metadata__"].get("name", path.stem)
+        self.name = str(header["__metadata__"].get("name", path.stem))
         if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
             raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
         tensors = _tensors(header, self._data, start, path)
@@ -87,7 +87,7 @@ def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(data[8 : 8 + size])
         known = header["__metadata__"]["format"] == FORMAT
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise ModelFileError(f"{path}: not a model file") from error
     if not known:
         raise ModelFileError(f"{path}: a model of another format than {FORMAT}")
@@ -110,7 +110,7 @@ def _tensors(
             entry = header[name]
             first, last = map(int, entry["data_offsets"])
             fits = entry["dtype"] == kind and entry["shape"] == list(shape)
-        except (KeyError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise ModelFileError(f"{path}: no valid tensor {name}") from error
         size = math.prod(shape) * (4 if kind == "I32" else 1)
         if not fits or not 0 <= first <= last <= len(data) - start or last - first != size:
@@ -125,7 +125,7 @@ def _tensors(
         numbers = all(isinstance(n, int) for n in (hidden, embed, blocks))
         refers = "tables" in meta
         valid = not refers or len(bytes.fromhex(meta["tables"])) == 32
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except MALFORMED as error:
         raise ModelFileError(f"{path}: no valid model shape") from error
     if not (
         numbers

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import FormatError
+from ..errors import MALFORMED, FormatError
 from ..files import atomic_output
 from .streams import Tokenization, from_settings
 
@@ -164,7 +164,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
         about = _about(beside.read_bytes(), beside)
         try:
             sizes, eos = [int(size) for size in about["sizes"]], bool(about["eos"])
-        except (ValueError, KeyError, TypeError) as error:
+        except MALFORMED as error:
             raise FormatError(f"{beside}: {error}") from error
     tokenization = from_settings(about)
     skip = len(tokenization.eos or b"") if eos else 0
@@ -180,7 +180,7 @@ def _about(text: bytes, path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(text)
         if about["format"] != FORMAT:
             raise ValueError("another format")
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise FormatError(f"{path}: not about a file of tokens: {error}") from error
     return about
 

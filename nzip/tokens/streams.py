@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from .. import _coder, _predict, frame, models, windows
-from ..errors import FormatError, ModelNotFoundError
+from ..errors import MALFORMED, FormatError, ModelNotFoundError
 from ..models import Model
 from ..modes import eqinfo
 
@@ -72,7 +72,12 @@ class _Coded:
         return swap(code + bytes(len(code) * 8 % self.token_bits // 8), self.token_bits)
 
     def decode(self, tokens: bytes, size: int) -> bytes:
-        return self._text(swap(tokens, self.token_bits), size) if size else b""
+        if size < 0 or len(tokens) % (self.token_bits // 8):
+            raise FormatError("tokens of no document")
+        text = self._text(swap(tokens, self.token_bits), size) if size else b""
+        if len(text) != size:
+            raise FormatError("tokens of another document")
+        return text
 
     def _code(self, document: bytes) -> bytes:
         raise NotImplementedError
@@ -96,7 +101,8 @@ class EqInfo(_Coded):
         reset_every: int = 1,
         align: str | None = None,
     ):
-        if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW or window % token_bits:
+        whole = token_bits in (8, 16) and window % token_bits == 0
+        if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW or not whole:
             raise ValueError(f"windows of {window} bits are not whole tokens of {token_bits}")
         frame.check_reset_every(reset_every)
         settings = {
@@ -238,7 +244,7 @@ def from_settings(settings: dict[str, Any]) -> Tokenization:
             return Gzip(bits)
         if name == "bytes":
             return Bytes()
-    except (KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         if isinstance(error, ModelNotFoundError):
             raise
         raise FormatError(f"not the settings of a tokenization: {error}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import models, windows
 from .._trie import Trie
-from ..errors import FormatError
+from ..errors import MALFORMED, FormatError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -230,7 +230,7 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """A saved tokenizer. Raises FormatError."""
-        return _from_json(Path(path).read_text())
+        return _from_json(Path(path).read_bytes())
 
 
 def _build(trie: Trie, name: str, digest: bytes, window: int, align: str | None) -> Tokenizer:
@@ -247,7 +247,7 @@ def _by_digest(name: str, digest: bytes, window: int, align: str | None) -> Toke
     return _build(trie, name, digest, window, align)
 
 
-def _from_json(text: str) -> Tokenizer:
+def _from_json(text: str | bytes) -> Tokenizer:
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:
@@ -258,5 +258,5 @@ def _from_json(text: str) -> Tokenizer:
         packed = base64.b64decode(content["dictionary"], validate=True)
         trie = windows.unpack(packed, digest, window)
         return _build(trie, str(content["model"]), digest, window, content["align"])
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise FormatError(f"not a tokenizer file: {error}") from error

@@ -1,0 +1,336 @@
+/* Everything that the kernel computes, as hashes: the same lines must come from every compiler, CPU and
+   instruction set. `exact KERNEL` works on made-up models and texts, `exact KERNEL JOB [all]` also decodes and
+   encodes again the blocks of a job that run.py writes from the golden frames and the released models; without
+   `all` it leaves out the dictionaries of 16 bits and more, which take minutes where code is slow. */
+#include "coder.h"
+#include "made.h"
+#include "trie.h"
+
+#include <stdio.h>
+
+static const nz_engine *engine;
+
+/* FNV-1a over bytes that the caller puts into a fixed order. */
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n) {
+    const uint8_t *p = data;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 0x100000001B3ull;
+    return hash;
+}
+
+static uint64_t hash16(const void *data, size_t n) {
+    const uint16_t *p = data;
+    uint64_t hash = 0xCBF29CE484222325ull;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t two[2] = {(uint8_t)p[i], (uint8_t)(p[i] >> 8)};
+        hash = hash_bytes(hash, two, 2);
+    }
+    return hash;
+}
+
+static void say(const char *what, const char *name, int a, int b, size_t n, uint64_t hash) {
+    printf("%s %s %d %d %zu %016llx\n", what, name, a, b, n, (unsigned long long)hash);
+}
+
+static void say_bytes(const char *what, const char *name, int a, int b, const void *data, size_t n) {
+    say(what, name, a, b, n, hash_bytes(0xCBF29CE484222325ull, data, n));
+}
+
+static void need(int holds, const char *what) {
+    if (holds) return;
+    fprintf(stderr, "%s: failed\n", what);
+    exit(1);
+}
+
+/* ---- Texts ---- */
+
+typedef struct {
+    const char *name;
+    uint8_t *data;
+    size_t size;
+} text;
+
+static text made_text(const char *name, int kind, size_t n) {
+    static const char *const words[] = {"the ", "of ", "and ", "a ", "light ", "was ", "Harbour", ", ", ".\n", "1", "0"};
+    text t = {name, malloc(n), n};
+    made_random r = {(uint64_t)kind + 77};
+    size_t at = 0;
+    while (at < n) {
+        if (kind == 0) t.data[at++] = (uint8_t)made_next(&r);
+        else if (kind == 1) {
+            const char *word = words[made_next(&r) % 11 * (made_next(&r) % 3) / 2];
+            while (*word && at < n) t.data[at++] = (uint8_t)*word++;
+        } else if (kind == 2) { /* records, with the zeros and small numbers of binaries */
+            uint32_t row = (uint32_t)(at / 12);
+            uint8_t record[12] = {(uint8_t)row, (uint8_t)(row >> 8), 0, 0, (uint8_t)(row * 3), 1, 0, 0xE8,
+                                  (uint8_t)(200 - row), 255, 255, 255};
+            for (int k = 0; k < 12 && at < n; k++) t.data[at++] = record[k];
+        } else if (kind == 3) t.data[at++] = made_next(&r) % 200 ? 'x' : (uint8_t)made_next(&r);
+        else { /* bytes from 128 on, as in other scripts */
+            uint32_t c = 0x4E00 + made_next(&r) % 50;
+            uint8_t utf8[3] = {(uint8_t)(0xE0 | c >> 12), (uint8_t)(0x80 | (c >> 6 & 63)), (uint8_t)(0x80 | (c & 63))};
+            for (int k = 0; k < 3 && at < n; k++) t.data[at++] = utf8[k];
+        }
+    }
+    return t;
+}
+
+/* ---- The codecs ---- */
+
+static void ac(const nz_model *m, int adapt, const text *t) {
+    size_t room = 17 * t->size + 64; /* a bit costs at most 16 */
+    uint8_t *code = malloc(room), *back = malloc(t->size);
+    size_t size = engine->ac_encode(m, adapt, t->data, t->size, code, room);
+    need(size <= room, "ac_encode");
+    say_bytes(m ? "ac" : "ac-without", t->name, adapt, 0, code, size);
+    need(engine->ac_decode(m, adapt, code, size, back, t->size, 0) == 0, "ac_decode");
+    need(memcmp(back, t->data, t->size) == 0, "ac round trip");
+    if (t->size < 20000) {
+        uint16_t *p = malloc(16 * t->size);
+        need(engine->ac_probabilities(m, adapt, t->data, t->size, p) == 0, "ac_probabilities");
+        say("probabilities", t->name, adapt, m != NULL, t->size, hash16(p, 8 * t->size));
+        free(p);
+    }
+    free(code);
+    free(back);
+}
+
+static void eqinfo(const nz_model *m, int width, int every, const text *t) {
+    size_t room = 8 * t->size + 64, n;
+    uint8_t *code = malloc(room), *back;
+    size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room);
+    need(size <= room, "eqinfo_encode");
+    say_bytes("eqinfo", t->name, width, every, code, size);
+    need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n) == 0, "eqinfo_decode");
+    need(n == t->size && memcmp(back, t->data, n) == 0, "eqinfo round trip");
+    free(back);
+    free(code);
+}
+
+/* The dictionary of a width; *t is filled. */
+static void dictionary(const nz_model *m, int width, nz_trie *t) {
+    uint32_t n = (uint32_t)nz_window_codewords(width);
+    uint16_t *length = malloc(n * sizeof *length);
+    uint8_t *byte = malloc(n);
+    need(engine->eqinfo_tree(m, width, length, byte) == 0, "eqinfo_tree");
+    say("dictionary", "lengths", width, 0, n, hash16(length, n));
+    say_bytes("dictionary", "bytes", width, 0, byte, n);
+    need(nz_trie_build(t, n, length, byte) == 0, "trie_build");
+    free(length);
+    free(byte);
+}
+
+static void trie(const nz_trie *d, int width, const text *t, int align) {
+    size_t room = 4 * t->size + 64;
+    uint8_t *code = malloc(room), *back = malloc(t->size);
+    size_t size = nz_trie_encode_bits(d, t->data, t->size, align, width, code, room);
+    need(size <= room, "trie_encode_bits");
+    say_bytes("windows", t->name, width, align, code, size);
+    need(nz_trie_decode_bits(d, code, size, width, back, t->size) == 0, "trie_decode_bits");
+    need(memcmp(back, t->data, t->size) == 0, "windows round trip");
+    int bytes = d->nodes > 65536 ? 4 : 2;
+    void *numbers = malloc(t->size * 4);
+    size_t count = nz_trie_encode(d, t->data, t->size, align, bytes, numbers);
+    if (bytes == 2) say("numbers", t->name, width, align, count, hash16(numbers, count));
+    need(nz_trie_size(d, numbers, count, bytes) == t->size, "trie_size");
+    nz_trie_decode(d, numbers, count, bytes, back, t->size);
+    need(memcmp(back, t->data, t->size) == 0, "numbers round trip");
+    free(numbers);
+    free(code);
+    free(back);
+}
+
+static void plain_coders(const text *t) {
+    size_t room = 2 * t->size + 1024, n = t->size;
+    uint8_t *code = malloc(room), *back = malloc(n), *bits = malloc(n), tail[4] = {0};
+    uint16_t *p = malloc(2 * n);
+    made_random r = {9};
+    size_t size = nz_static_encode(t->data, n, code, room);
+    need(size <= room, "static_encode");
+    say_bytes("static", t->name, 0, 0, code, size);
+    need(nz_static_decode(code, size, back, n) == 0 && memcmp(back, t->data, n) == 0, "static round trip");
+    for (size_t i = 0; i < n; i++) {
+        bits[i] = t->data[i] & 1;
+        p[i] = (uint16_t)(i % 3 ? 1 + made_next(&r) % 65535 : made_next(&r) & 1 ? 1 : 65535);
+    }
+    size = nz_encode_bits(bits, p, n, code, room);
+    need(size <= room, "encode_bits");
+    say_bytes("bits", t->name, 0, 0, code, size);
+    nz_decode_bits(code, size, p, n, back);
+    need(memcmp(back, bits, n) == 0, "bits round trip");
+    uint8_t *filtered = malloc(n);
+    memcpy(filtered, t->data, n);
+    tail[0] = (uint8_t)nz_is_x86(t->data, n);
+    nz_x86_filter(filtered, n, 1);
+    say_bytes("filter", t->name, tail[0], 0, filtered, n);
+    nz_x86_filter(filtered, n, 0);
+    need(memcmp(filtered, t->data, n) == 0, "filter round trip");
+    free(filtered);
+    free(p);
+    free(bits);
+    free(back);
+    free(code);
+}
+
+static void made(void) {
+    static const int shapes[][4] = {{16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
+    text texts[] = {made_text("random", 0, 3000),  made_text("words", 1, 9000), made_text("records", 2, 5000),
+                    made_text("repeats", 3, 6000), made_text("scripts", 4, 3000)};
+    text lanes = made_text("words-lanes", 1, 70000);
+    text one = {"one-byte", texts[0].data, 1};
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        made_model model = made_new(k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
+        const nz_model *m = model.model;
+        printf("model %d %d %d %d\n", shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
+        for (int l = 1; l <= 8; l *= 2) {
+            int16_t *out = malloc(2000 * 512);
+            need(engine->logits(m, texts[1].data, 2000, l, out) == 0, "logits");
+            say("logits", "words", l, 0, 2000, hash16(out, 2000 * 256));
+            free(out);
+        }
+        for (size_t i = 0; i < 5; i++) ac(m, 0, &texts[i]);
+        ac(m, 1, &texts[1]);
+        ac(m, 1, &one);
+        if (k == 0) ac(m, 0, &lanes);
+        static const int widths[] = {8, 13, 16, 20, 24, 33, 48, 64};
+        for (size_t w = 0; w < 8; w++) {
+            text t = texts[w % 5];
+            if (t.size > 2000) t.size = 2000;
+            eqinfo(m, widths[w], (int)(w * 2 % 5), &t);
+            eqinfo(m, widths[w], 1, &t);
+        }
+        nz_trie d;
+        dictionary(m, k == 1 ? 12 : 9, &d);
+        for (size_t i = 0; i < 5; i++) trie(&d, k == 1 ? 12 : 9, &texts[i], (int)i & 1);
+        nz_trie_free(&d);
+        made_free(&model);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        plain_coders(&texts[i]);
+        ac(NULL, 1, &texts[i]);
+        free(texts[i].data);
+    }
+    free(lanes.data);
+}
+
+/* ---- Golden frames ---- */
+
+static const uint8_t *at, *end;
+
+static uint32_t number(void) {
+    need(end - at >= 4, "the job");
+    uint32_t v = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    at += 4;
+    return v;
+}
+
+static const uint8_t *bytes(size_t n) {
+    need((size_t)(end - at) >= n, "the job");
+    at += n;
+    return at - n;
+}
+
+static nz_layer layer(size_t rows, size_t columns, int with_bias) {
+    nz_layer l = {(const int8_t *)bytes(rows * columns), NULL, NULL};
+    for (int k = 0; k < 1 + with_bias; k++) {
+        int32_t *v = malloc(rows * sizeof *v);
+        for (size_t i = 0; i < rows; i++) v[i] = (int32_t)number();
+        if (k) l.bias = v;
+        else l.mult = v;
+    }
+    return l;
+}
+
+static nz_model *job_model(void) {
+    nz_weights w = {.hidden = (int)number(), .blocks = (int)number(), .embed = (int)number(), .contexts = (int)number()};
+    size_t h = (size_t)w.hidden, e = (size_t)w.embed, b = (size_t)w.blocks, rows = 0;
+    for (int i = 0; i < w.contexts; i++) {
+        w.context[i] = (int)number();
+        w.table_bits[i] = (int)number();
+        rows += (size_t)1 << w.table_bits[i];
+    }
+    w.table = (const int8_t *)bytes(rows * e);
+    w.check = bytes(rows);
+    w.enter = layer(h, e, 1);
+    w.gates = layer(3 * h * b, h, 1);
+    w.leave = layer(h * b, h, 0);
+    w.out = layer(256, h + e, 1);
+    int bad;
+    nz_model *m = nz_model_new(&w, &bad);
+    need(m != NULL, "a released model");
+    const nz_layer *layers[] = {&w.enter, &w.gates, &w.leave, &w.out};
+    for (int i = 0; i < 4; i++) {
+        free((void *)(uintptr_t)layers[i]->mult);
+        free((void *)(uintptr_t)layers[i]->bias);
+    }
+    return m;
+}
+
+/* Decodes each block of the golden frames and encodes it again. */
+static void golden(int all) {
+    nz_model *models[8];
+    nz_trie tries[8] = {{0}};
+    uint32_t count = number();
+    need(count <= 8, "the job");
+    for (uint32_t i = 0; i < count; i++) models[i] = job_model();
+    for (uint32_t blocks = number(); blocks; blocks--) {
+        uint32_t which = number(), coding = number(), width = number(), every = number(), n = number(), size = number();
+        const nz_model *m = which < count ? models[which] : NULL;
+        const uint8_t *code = bytes(size), *expected = bytes(n);
+        size_t room = size + 64, length, produced = n;
+        uint8_t *back = malloc(n), *again = malloc(room);
+        int windows = coding == 5 && every == 1 && width <= 20;
+        if (windows && width >= 16 && !all) {
+            free(back);
+            free(again);
+            continue;
+        }
+        if (coding == 4) {
+            need(nz_static_decode(code, size, back, n) == 0, "static");
+            length = nz_static_encode(back, n, again, room);
+        } else if (windows) {
+            nz_trie *d = &tries[which];
+            nz_trie_free(d);
+            dictionary(m, (int)width, d);
+            need(nz_trie_decode_bits(d, code, size, (int)width, back, n) == 0, "windows");
+            length = nz_trie_encode_bits(d, back, n, 0, (int)width, again, room);
+        } else if (coding == 5) {
+            free(back);
+            need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced) == 0, "eqinfo");
+            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room);
+        } else {
+            need(engine->ac_decode(m, coding != 2, code, size, back, n, 0) == 0, "ac");
+            length = engine->ac_encode(m, coding != 2, back, n, again, room);
+        }
+        need(produced == n && memcmp(back, expected, n) == 0, "a golden frame's content");
+        need(length == size && memcmp(again, code, size) == 0, "a golden frame's code");
+        say_bytes("golden", "block", (int)coding, (int)width, back, n);
+        free(back);
+        free(again);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        nz_trie_free(&tries[i]);
+        nz_model_free(models[i]);
+    }
+}
+
+int main(int argc, char **argv) {
+    engine = nz_engine_select(argc > 1 ? argv[1] : NULL);
+    if (!engine) {
+        printf("cannot run here\n");
+        return 77;
+    }
+    made();
+    if (argc > 2) {
+        FILE *file = fopen(argv[2], "rb");
+        need(file != NULL, argv[2]);
+        size_t room = (size_t)1 << 26, n;
+        uint8_t *data = malloc(room);
+        n = fread(data, 1, room, file);
+        fclose(file);
+        at = data;
+        end = data + n;
+        golden(argc > 3);
+        free(data);
+    }
+    return 0;
+}

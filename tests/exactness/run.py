@@ -1,0 +1,282 @@
+"""Is everything byte-identical, whatever compiled it and wherever it runs?
+
+python tests/exactness/run.py            each compiler once: some minutes
+python tests/exactness/run.py --all      at -O0, -O2 and -O3, and the largest dictionaries
+python tests/exactness/run.py --write    take what gcc -O2 and the portable kernel give as expected
+
+Compiles the kernel with exact.c (gcc and clang, and for aarch64 and the big-endian s390x, which run
+under qemu-user), runs it with each instruction set that the CPU has, and compares all lines with
+expected.txt. Then compresses the golden contents and random ones through the Python API with each
+kernel, 1, 2, 3 and 8 threads and writes of random sizes. What is not installed is left out and
+named.
+Debian: gcc clang qemu-user gcc-aarch64-linux-gnu gcc-s390x-linux-gnu.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nzip
+from nzip import frame, models
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+GOLDEN = HERE.parent / "golden"
+KERNEL = ROOT / "nzip" / "kernel"
+EXPECTED = HERE / "expected.txt"
+KERNELS = ("portable", "avx2", "avx512")
+SKIPPED = 77
+SOURCES = ("coder", "trie", "model", "filter", "engine_portable", "engine_avx2", "engine_avx512")
+FLAGS = ("-std=c11", "-g0", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing")
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+ORDER = ("enter", "gates", "leave", "out")
+
+
+def golden_rows() -> list[dict[str, str]]:
+    rows = csv.DictReader((GOLDEN / "frames.csv").open())
+    return [row for row in rows if row["file"].startswith("good")]
+
+
+def model_bytes(model: models.Model) -> bytes:
+    """The weights in the order in which exact.c reads them."""
+    meta = model._header["__metadata__"]
+    contexts, bits = models.shape_lists(meta)
+    embed = model._header["enter"]["shape"][1]
+    out = struct.pack("<4I", model.hidden, model.blocks, embed, len(contexts))
+    for pair in zip(contexts, bits, strict=True):
+        out += struct.pack("<2I", *pair)
+    parts = [model._tensors["table"], model._tensors["check"]]
+    for name in ORDER:
+        parts += [model._tensors[name], model._tensors[f"{name}_mult"]]
+        if name != "leave":
+            parts.append(model._tensors[f"{name}_bias"])
+    return out + b"".join(map(bytes, parts))
+
+
+def write_job(path: Path) -> None:
+    """The coded blocks of the golden frames with their contents, and the models that they need."""
+    known: list[models.Model] = []
+    blocks = []
+    for row in golden_rows():
+        data = (GOLDEN / row["file"]).read_bytes()
+        content = nzip.decompress(data)
+        assert hashlib.sha256(content).hexdigest() == row["sha256"], row["file"]
+        if frame.is_skippable(data):
+            continue  # made from frames that are here already
+        header, at = frame.parse_header(data)
+        which = 0xFFFFFFFF
+        if header.model:
+            model = models.by_prefix(header.model)[0]
+            if model not in known:
+                known.append(model)
+            which = known.index(model)
+        place = 0
+        while True:
+            block = frame.parse_block(data, at)
+            text = content[place : place + block.size]
+            if block.kind in (frame.CODED, frame.ADAPTIVE):
+                coding, m1 = header.coding, which
+                if block.kind == frame.ADAPTIVE:
+                    coding, m1 = frame.AC_ADAPTIVE, 0xFFFFFFFF
+                code = data[block.start : block.end]
+                numbers = (m1, coding, header.window, header.reset_every, len(text), len(code))
+                blocks.append(struct.pack("<6I", *numbers) + code + text)
+            at, place = block.end, place + block.size
+            if block.last:
+                break
+    parts = [struct.pack("<I", len(known)), *map(model_bytes, known)]
+    path.write_bytes(b"".join([*parts, struct.pack("<I", len(blocks)), *blocks]))
+
+
+def builds(everything: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+    """(name, compiler and flags, what runs the program)."""
+    levels = ("-O0", "-O2", "-O3") if everything else ("-O2",)
+    for compiler in ("gcc", "clang"):
+        for level in levels:
+            yield f"{compiler} {level}", [compiler, level], []
+        yield f"{compiler} -O1, ASan and UBSan", [compiler, "-O1", *SANITIZE], []
+    for machine in ("aarch64", "s390x"):
+        compiler = f"{machine}-linux-gnu-gcc"
+        for level in levels[-2:]:
+            name = f"{compiler} {level}, qemu-{machine}"
+            yield name, [compiler, level, "-static"], [f"qemu-{machine}"]
+
+
+def run_builds(everything: bool, folder: Path, expected: list[str]) -> bool:
+    fine = True
+    for name, compiler, runner in builds(everything):
+        if not all(shutil.which(tool) for tool in (compiler[0], *runner)):
+            print(f"left out, not installed: {name}")
+            continue
+        program = folder / "exact"
+        sources = [KERNEL / f"{source}.c" for source in SOURCES]
+        subprocess.run(
+            [*compiler, *FLAGS, f"-I{KERNEL}", HERE / "exact.c", *sources, "-o", program],
+            check=True,
+        )
+        for kernel in KERNELS if not runner else KERNELS[:1]:
+            if not everything and "San" in name and kernel == "portable":
+                continue  # slow; the vector kernels share most of it
+            began = time.monotonic()
+            command = [*runner, program, kernel, folder / "job", *(["all"] if everything else [])]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == SKIPPED:
+                print(f"left out, not of this CPU: {name}, {kernel}")
+                continue
+            fine &= report(f"{name}, {kernel}", done, expected, everything, began)
+    return fine
+
+
+def report(
+    name: str,
+    done: subprocess.CompletedProcess[str],
+    expected: list[str],
+    everything: bool,
+    began: float,
+) -> bool:
+    lines = done.stdout.splitlines()
+    wanted = expected if everything else without_dictionaries(expected)
+    got = lines if everything else without_dictionaries(lines)
+    wrong = [pair for pair in zip(wanted, got, strict=False) if pair[0] != pair[1]]
+    if done.returncode or wrong or len(wanted) != len(got):
+        print(f"DIFFERS: {name}: exit {done.returncode} {done.stderr.strip()[:2000]}")
+        for want, have in wrong[:5]:
+            print(f"  expected {want}\n  got      {have}")
+        return False
+    print(f"the same: {name} ({len(got)} lines, {time.monotonic() - began:.0f} s)", flush=True)
+    return True
+
+
+def without_dictionaries(lines: list[str]) -> list[str]:
+    """Without what only a run with `all` prints: released models' dictionaries from 16 bits on."""
+    start = next((i for i, line in enumerate(lines) if line.startswith("golden")), len(lines))
+    rest = [
+        line
+        for line in lines[start:]
+        if not (line.split()[0] == "dictionary" and int(line.split()[2]) >= 16)
+        and not line.startswith("golden block 5 16 ")
+    ]
+    return lines[:start] + rest
+
+
+# ---- The Python API ----
+
+
+def contents() -> Iterator[tuple[str, bytes, dict[str, object]]]:
+    """(name, content, options of the compressor)."""
+    for row in golden_rows():
+        options: dict[str, object] = {}
+        for option in row["options"].split():
+            name, _, value = option.partition("=")
+            options[name] = False if value == "no" else int(value) if value.isdigit() else value
+        yield row["file"], nzip.decompress((GOLDEN / row["file"]).read_bytes()), options
+    rng = random.Random(11)
+    words = [bytes(rng.choices(b"abcdefghij", k=rng.randint(1, 9))) for _ in range(300)]
+    text = b" ".join(rng.choices(words, k=300_000))
+    yield "random words, many blocks", text, {"level": 1}
+    yield "random words, static", text, {"mode": "static"}
+    yield "random words, M1 alone", text[:600_000], {"adapt": False, "model": models.SMALL}
+    yield "random words, windows", text[:700_000], {"mode": "eqinfo", "window": 16}
+    yield "random bytes", rng.randbytes(1_200_000), {"level": 1}
+
+
+def python_api() -> None:
+    """Prints a hash a content; stops where threads or pieces change one."""
+    rng = random.Random(12)
+    for name, content, options in contents():
+        seen = set()
+        for threads in (1, 2, 3, 8):
+            compressor = nzip.Compressor(threads=threads, **options)
+            out, at = b"", 0
+            while at < len(content):
+                size = rng.choice((1, 7, 1000, 70_000, 1 << 19, 1 << 21))
+                out += compressor.compress(content[at : at + size])
+                at += size
+            out += compressor.flush()
+            seen.add(out)
+            decompressor = nzip.Decompressor(threads=threads)
+            back, at = b"", 0
+            while not decompressor.eof:
+                size = rng.choice((1, 9, 5000, 300_000))
+                back += decompressor.decompress(out[at : at + size])
+                at += size
+            if back != content:
+                sys.exit(f"{name}: does not come back")
+        if len(seen) != 1:
+            sys.exit(f"{name}: threads or pieces change the frame")
+        print(hashlib.sha256(seen.pop()).hexdigest(), name)
+
+
+def run_python() -> bool:
+    outputs = {}
+    for kernel in KERNELS:
+        done = subprocess.run(
+            [sys.executable, __file__, "--python"],
+            capture_output=True, text=True, env={**os.environ, "NZIP_KERNEL": kernel},
+        )  # fmt: skip
+        if "cannot run it" in done.stderr:
+            print(f"left out, not of this CPU: Python API, {kernel}")
+            continue
+        if done.returncode:
+            print(f"DIFFERS: Python API, {kernel}: {done.stderr.strip()}")
+            return False
+        outputs[kernel] = done.stdout
+        lines = len(done.stdout.splitlines())
+        print(
+            f"Python API, {kernel}, 1, 2, 3 and 8 threads, random writes: {lines} contents",
+            flush=True,
+        )
+    if len(set(outputs.values())) != 1:
+        print("DIFFERS: the kernels' frames")
+        return False
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for flag in ("--all", "--write", "--python"):
+        parser.add_argument(flag, action="store_true")
+    args = parser.parse_args()
+    if args.python:
+        python_api()
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_job(folder / "job")
+        if args.write:
+            sources = [KERNEL / f"{source}.c" for source in SOURCES]
+            program = folder / "exact"
+            command = [
+                "gcc",
+                "-O2",
+                *FLAGS,
+                f"-I{KERNEL}",
+                HERE / "exact.c",
+                *sources,
+                "-o",
+                program,
+            ]
+            subprocess.run(command, check=True)
+            done = subprocess.run(
+                [program, "portable", folder / "job", "all"], stdout=subprocess.PIPE, check=True
+            )
+            EXPECTED.write_bytes(done.stdout)
+            return 0
+        fine = run_builds(args.all, folder, EXPECTED.read_text().splitlines())
+    return 0 if run_python() and fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""atheris target over what reads foreign bytes in Python: frames, model files, tokenizer files,
+files of tokens. Bad input must be an NzipError, quickly, and within bounds.
+
+python tests/fuzz/python.py [--only NAMES] [libFuzzer's options] CORPUS
+
+The first byte of an input picks what reads the rest. `make fuzz` runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from zlib import compress
+
+import atheris
+
+with atheris.instrument_imports(include=["nzip"]):
+    import nzip
+    from nzip import frame, inspect, models, modes, recover, stream, windows
+    from nzip.tokens import Tokenizer, files, streams
+
+LIMIT = 2000  # bytes of content: the caller's limit, kept small for speed
+FOLDER = Path(
+    tempfile.mkdtemp(prefix="nzip-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+)
+SMALL = models.load(models.SMALL)
+HEADS = [
+    frame.Header(frame.AC_ADAPTIVE),
+    frame.Header(frame.STATIC),
+    *(frame.Header(c, SMALL.digest[:2]) for c in (frame.AC, frame.AC_PLAIN)),
+    *(frame.Header(frame.EQINFO, SMALL.digest[:2], w, every) for w in (24, 64) for every in (1, 0)),
+]
+
+
+def written(name: str, data: bytes) -> Path:
+    path = FOLDER / name
+    path.write_bytes(data)
+    return path
+
+
+def parse(data: bytes) -> None:
+    """Headers only: what `nzip info` reads."""
+    inspect.inspect_file(written("frame.nz", data))
+
+
+def decompress(data: bytes) -> None:
+    """A file as it comes; what decodes must decode the same in pieces."""
+    content = nzip.decompress(data, max_output=LIMIT, threads=1)
+    decompressor = stream.Decompressor(threads=1, max_output=LIMIT)
+    if not frame.is_skippable(data):
+        out = b"".join(
+            decompressor.decompress(data[i : i + 1])
+            for i in range(len(data))
+            if not decompressor.eof
+        )
+        assert decompressor.eof
+        assert content.startswith(out)
+
+
+def hostile(data: bytes) -> None:
+    """Blocks with right checksums around any codes: what a hostile encoder can write."""
+    if len(data) < 2:
+        return
+    header = HEADS[data[0] % len(HEADS)]
+    if header.coding in (frame.AC_ADAPTIVE, frame.AC) and data[1] % 16:
+        header = HEADS[1]  # adaptive mixing takes milliseconds to set up
+    packed = header.pack()
+    out, rest, index = bytearray(packed), data[2:], 0
+    digest = SMALL.digest if header.model else b""
+    while len(rest) > 3:
+        kind, size, length = rest[0] & 3, 1 + rest[0] * 3 + rest[1] % 7, rest[2]
+        code, rest = rest[3 : 3 + length], rest[3 + length :]
+        out += frame.pack_block(kind, not rest, size, code, frame.block_seed(packed, digest, index))
+        index += 1
+    nzip.decompress(bytes(out), max_output=LIMIT, threads=1)
+
+
+def recovery(data: bytes) -> None:
+    """Any damage: what comes out are blocks whose checksums are right."""
+    sound = recover.Recovery(data)
+    size = sum(map(len, sound.content(threads=1, max_output=LIMIT)))
+    assert size <= LIMIT
+
+
+def model(data: bytes) -> None:
+    """A model file: refused, or a model that runs."""
+    m1 = models.Model(written("model.safetensors", data))
+    modes.Ac(m1.predictor, False).encode(b"text")
+
+
+def model_header(data: bytes) -> None:
+    """The same with a header of that text."""
+    model(struct.pack("<Q", len(data)) + data + bytes(40_000))
+
+
+def dictionary(data: bytes) -> None:
+    """A file of windows, its own checksums right."""
+    width = 8 + data[0] % 13 if data else 8
+    digest = bytes(32)
+    body = windows.MAGIC + bytes([width]) + digest + compress(data, 1)
+    with contextlib.suppress(ValueError):  # as it says
+        trie = windows.unpack(body + hashlib.sha256(body).digest(), digest, width)
+        assert trie.decode(trie.encode(data)) == data
+
+
+def dictionary_file(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        windows.unpack(data, bytes(32), 8)
+
+
+def tokenizer(data: bytes) -> None:
+    """A saved tokenizer."""
+    Tokenizer.load(written("tokenizer.json", data))
+
+
+def settings(data: bytes) -> None:
+    """What lies beside a file of tokens."""
+    written("tokens.bin", data)
+    written("tokens.idx", data[:200])
+    written("tokens.json", data)
+    for document in files.read_documents(FOLDER / "tokens.bin"):
+        assert len(document) <= 1 << 24
+
+
+def index(data: bytes) -> None:
+    """An index of documents and tokens."""
+    at = int.from_bytes(data[:1], "little")
+    about = b'{"format":"nzip-tokens-1","tokenization":"bytes","eos":false,"sizes":[3,%d]}' % (at,)
+    written("t.json", about)
+    written("t.idx", data[1:])
+    for document in files.read_documents(written("t.bin", data)):
+        assert document is not None
+
+
+def tokens(data: bytes) -> None:
+    """Tokens of each kind, decoded to a size that somebody claims."""
+    if len(data) < 3:
+        return
+    kind = STREAMS[data[0] % len(STREAMS)]
+    kind.decode(data[2:], data[1] * 8)
+
+
+STREAMS = [
+    streams.from_settings({"tokenization": "bytes", "token_bits": 8}),
+    streams.from_settings({"tokenization": "gzip", "token_bits": 8}),
+]
+TARGETS: list[Callable[[bytes], None]] = [
+    parse, decompress, hostile, recovery, model, model_header,
+    dictionary, dictionary_file, tokenizer, settings, index, tokens,
+]  # fmt: skip
+
+
+def run(data: bytes) -> None:
+    """One execution."""
+    if not data:
+        return
+    target = CHOSEN[data[0] % len(CHOSEN)]
+    with contextlib.suppress(nzip.NzipError):
+        target(data[1:])
+
+
+if __name__ == "__main__":
+    CHOSEN = TARGETS
+    if "--only" in sys.argv:
+        at = sys.argv.index("--only")
+        CHOSEN = [target for target in TARGETS if target.__name__ in sys.argv[at + 1].split(",")]
+        del sys.argv[at : at + 2]
+    atheris.Setup(sys.argv, run)
+    atheris.Fuzz()

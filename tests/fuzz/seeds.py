@@ -1,0 +1,143 @@
+"""Writes the inputs that fuzzing starts from: python tests/fuzz/seeds.py FOLDER
+
+FOLDER/python and FOLDER/kernel get sound inputs and golden frames for each target. What is in
+tests/fuzz/seeds was made from these by running, then `make fuzz-merge`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import nzip
+from nzip import models, windows
+from nzip.tokens import Tokenizer, command
+
+TARGETS = (
+    *("parse", "decompress", "hostile", "recovery", "model", "model_header"),
+    *("dictionary", "dictionary_file", "tokenizer", "settings", "index", "tokens"),
+)
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def model_file(rng: np.random.Generator) -> bytes:
+    """The smallest model, in the layout of models.Model."""
+    contexts, bits, hidden, embed = [1, 2], [8, 9], 16, 16
+    rows = sum(1 << b for b in bits)
+    shapes = {
+        "table": (rows, embed),
+        "check": (rows,),
+        "enter": (hidden, embed),
+        "gates": (1, 3 * hidden, hidden),
+        "leave": (1, hidden, hidden),
+        "out": (256, hidden + embed),
+    }
+    header: dict[str, object] = {
+        "__metadata__": {
+            "format": models.FORMAT,
+            "name": "tiny",
+            "contexts": ",".join(map(str, contexts)),
+            "table_bits": ",".join(map(str, bits)),
+        }
+    }
+    body = b""
+
+    def add(name: str, kind: str, numbers: np.ndarray) -> None:
+        nonlocal body
+        data = numbers.tobytes()
+        place = [len(body), len(body) + len(data)]
+        header[name] = {"dtype": kind, "shape": list(numbers.shape), "data_offsets": place}
+        body += data
+
+    for name, shape in shapes.items():
+        if name == "check":
+            add(name, "U8", rng.integers(0, 256, shape).astype("u1"))
+            continue
+        add(name, "I8", rng.integers(-63, 64, shape).astype("i1"))
+        if name != "table":
+            add(f"{name}_mult", "I32", rng.integers(50, 300, shape[:-1]).astype("<i4"))
+            if name != "leave":
+                add(f"{name}_bias", "I32", rng.integers(-9999, 9999, shape[:-1]).astype("<i4"))
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def python_seeds() -> list[tuple[str, bytes]]:
+    """(target, input)."""
+    rng = np.random.default_rng(1)
+    frames = [path.read_bytes() for path in sorted(GOLDEN.glob("*.nz"))]
+    frames = [frame for frame in frames if len(frame) < 400]
+    seeds = [(name, frame) for name in ("parse", "decompress", "recovery") for frame in frames]
+    seeds += [
+        ("recovery", nzip.compress(b"a" * 900 + b"b" * 300, mode)) for mode in ("ac", "static")
+    ]
+    for k in range(8):
+        blocks = b"".join(bytes([k, 20, 9]) + rng.bytes(9) for _ in range(2))
+        seeds.append(("hostile", bytes([k, 0]) + blocks))
+    model = model_file(rng)
+    size = int.from_bytes(model[:8], "little")
+    seeds += [("model", model), ("model_header", model[8 : 8 + size])]
+    lengths, last = [], []
+    for byte in range(256):  # 240 numbers are 8-bit windows' own; each byte, then no longer ones
+        lengths.append(1)
+        last.append(byte)
+    raw = np.array(lengths, "<u2").tobytes() + bytes(last)
+    seeds.append(("dictionary", raw))
+    seeds.append(
+        ("dictionary_file", windows.pack(bytes(32), 8, bytearray(raw[:512]), bytearray(last)))
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        Tokenizer(models.SMALL, window=8).save(folder / "tokenizer.json")
+        seeds.append(("tokenizer", (folder / "tokenizer.json").read_bytes()))
+        (folder / "text").write_bytes(b"some text, some more text")
+        for tokenization in ("eqinfo", "ac", "static", "gzip", "bytes"):
+            settings = {
+                "model": None,
+                "window": 16,
+                "token_bits": 8,
+                "reset_every": 1,
+                "align": None,
+            }
+            command.tokenize(
+                [folder / "text"],
+                folder / "t.bin",
+                tokenization,
+                split="file",
+                eos=False,
+                **settings,
+            )
+            seeds.append(("settings", (folder / "t.json").read_bytes()))
+            seeds.append(("index", b"\x16" + (folder / "t.idx").read_bytes()))
+            seeds.append(("tokens", b"\x00\x03" + (folder / "t.bin").read_bytes()))
+            seeds.append(("tokens", b"\x01\x03" + (folder / "t.bin").read_bytes()))
+    return seeds
+
+
+def kernel_seeds() -> list[bytes]:
+    """For each target: what to try, an option, a size, then bytes of several kinds."""
+    rng = np.random.default_rng(2)
+    bodies = [b"", b"the cat, the dog; the bird" * 3, bytes(60), b"\xff" * 40, rng.bytes(200)]
+    return [
+        bytes([what, option, 50, 0]) + body
+        for what in range(8)
+        for option in (0, 1, 8, 16, 56)
+        for body in bodies
+    ]
+
+
+def write(folder: Path, seeds: list[bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds):
+        (folder / f"{number:03}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    write(target / "python", [bytes([TARGETS.index(name)]) + data for name, data in python_seeds()])
+    write(target / "kernel", kernel_seeds())

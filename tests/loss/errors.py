@@ -1,0 +1,211 @@
+"""What fails while files are written: the input stays, and nothing half-written is left.
+
+python tests/loss/errors.py
+
+Needs root and mount (a small tmpfs is the full disk and the unwritable folder), and strace, which
+makes the n-th call of a kind fail, for every n until the program passes without it. What this
+machine cannot do is left out and named.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nzip
+
+TEXT = b" ".join(random.Random(3).choices([b"some", b"words", b"of", b"a", b"text,"], k=60_000))
+NZIP = [sys.executable, "-m", "nzip"]
+
+
+class Unavailable(Exception):
+    """This machine cannot do it."""
+
+
+def run(*args: str | Path, program: list[str] | None = None, **options: object) -> int:
+    done = subprocess.run(
+        [*(program or NZIP), *map(str, args)], capture_output=True, timeout=300, **options
+    )
+    code = done.returncode
+    if code not in (0, -13):
+        lines = done.stderr.decode().strip().splitlines()
+        assert len(lines) == 1, done.stderr.decode()
+        assert lines[0].startswith("nzip: "), lines[0]
+    return code
+
+
+def same(folder: Path, names: dict[str, bytes]) -> None:
+    """The folder holds these files and nothing else."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert found.keys() == names.keys(), sorted(found)
+    assert found == names
+
+
+def mounted(work: Callable[[Path], None], options: str) -> None:
+    """Does `work` in a tmpfs."""
+    with tempfile.TemporaryDirectory() as name:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", name]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            raise Unavailable("mounting a tmpfs")
+        try:
+            work(Path(name))
+        finally:
+            subprocess.run(["umount", name], check=True)
+
+
+def full_disk() -> str:
+    def work(folder: Path) -> None:
+        text = random.Random(1).randbytes(400_000)
+        (folder / "a").write_bytes(text)
+        for options in (["-1"], ["-6"], ["-m", "static"], ["--rm", "-1"]):
+            assert run("compress", *options, folder / "a") == 1
+            same(folder, {"a": text})
+        (folder / "a").unlink()
+        packed = nzip.compress(TEXT * 4, level=1)
+        (folder / "a.nz").write_bytes(packed)
+        assert run("decompress", "--rm", folder / "a.nz") == 1
+        same(folder, {"a.nz": packed})
+        assert run("tokenize", folder / "a.nz", "-o", folder / "t.bin") in (0, 1)
+
+    mounted(work, "size=600k")
+    return "compress and decompress on a full tmpfs: 5 failures"
+
+
+def unwritable_folder() -> str:
+    def work(folder: Path) -> None:
+        (folder / "a").write_bytes(TEXT)
+        packed = nzip.compress(TEXT, level=1)
+        (folder / "b.nz").write_bytes(packed)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert run("compress", "--rm", folder / "a") == 1
+        assert run("decompress", "--rm", folder / "b.nz") == 1
+        same(folder, {"a": TEXT, "b.nz": packed})
+
+    mounted(work, "size=4m")
+    return "compress --rm and decompress --rm in a folder mounted read-only"
+
+
+def read_error() -> str:
+    broken = Path("/proc/self/mem")  # reading its first page is an I/O error
+    if not broken.exists():
+        raise Unavailable("/proc")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert run("compress", "-f", broken, "-o", folder / "out.nz") == 1
+        assert run("decompress", "-f", broken, "-o", folder / "out") == 1
+        assert run("tokenize", broken, "-o", folder / "t.bin") == 1
+        same(folder, {})
+    return "an input that cannot be read: compress, decompress, tokenize"
+
+
+def full_device() -> str:
+    packed = nzip.compress(TEXT, level=1)
+    if not Path("/dev/full").exists():
+        raise Unavailable("/dev/full")
+    with open("/dev/full", "wb") as full:
+        for args, data in ((["compress"], TEXT), (["decompress"], packed)):
+            done = subprocess.run(
+                [*NZIP, *args, "-c"], input=data, stdout=full, stderr=subprocess.PIPE
+            )
+            assert done.returncode == 1, args
+            assert done.stderr.startswith(b"nzip: "), done.stderr
+    return "stdout is /dev/full: compress and decompress"
+
+
+def closed_pipe() -> str:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "a"
+        path.write_bytes(TEXT * 10)
+        for args in (["compress", "-1"], ["compress", "-m", "static", "--rm"]):
+            with subprocess.Popen(
+                [*NZIP, *args, "-c", str(path)], stdout=subprocess.PIPE
+            ) as process:
+                assert process.stdout is not None
+                process.stdout.read(10)
+                process.stdout.close()
+                assert process.wait() in (0, -13)
+            same(Path(name), {"a": TEXT * 10})
+    return "a reader that goes away: compress"
+
+
+def failing_calls() -> str:
+    if not shutil.which("strace"):
+        raise Unavailable("strace")
+    probe = ["strace", "-qq", "-o", "/dev/null", "true"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        raise Unavailable("strace")
+    packed = nzip.compress(TEXT, level=1)
+    failures = 0
+    calls = {
+        **{
+            "write": ("ENOSPC", "EIO"),
+            "fsync": ("EIO",),
+            "rename": ("EACCES",),
+            "unlink": ("EPERM",),
+        },
+        **{"fchmod": ("EPERM",), "utimensat": ("EPERM",), "read": ("EIO",), "openat": ("EMFILE",)},
+    }
+    for command, name, content in (("compress", "a", TEXT), ("decompress", "a.nz", packed)):
+        for call, errors in calls.items():
+            for error in errors:
+                failures += _until_it_passes(command, name, content, call, error)
+    return f"one system call made to fail, each in turn: {failures} failures"
+
+
+def _until_it_passes(command: str, name: str, content: bytes, call: str, error: str) -> int:
+    """The n-th call on a path of the folder fails, for n from 1 on; how many did."""
+    failures = 0
+    for n in range(1, 200):
+        with tempfile.TemporaryDirectory() as where:
+            folder = Path(where)
+            (folder / name).write_bytes(content)
+            inject = ["strace", "-f", "-qq", "-o", str(folder / "trace"), "-P", str(folder)]
+            inject += ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={n}"]
+            options = [command, "--rm", "-q", *(["-1"] if command == "compress" else [])]
+            # strace follows calls on the folder and on the files in it by name
+            temporary = [f"--trace-path={folder / x}" for x in ("a", "a.nz")]
+            done = subprocess.run(
+                [*inject, *temporary, *NZIP, *options, str(folder / name)], capture_output=True
+            )
+            failed = "(INJECTED)" in (folder / "trace").read_text()
+            (folder / "trace").unlink()
+            left = {path.name: path.read_bytes() for path in folder.iterdir()}
+            whole = left.get("a") == TEXT or (
+                "a.nz" in left and nzip.decompress(left["a.nz"]) == TEXT
+            )
+            assert whole, f"{command}: {call} {n} {error}: lost, {sorted(left)}"
+            other = set(left) - {"a", "a.nz"}
+            assert not other or call == "unlink", f"{command}: {call} {n} {error}: {other} left"
+            if not failed:
+                assert done.returncode == 0, done.stderr.decode()
+                return failures
+            failures += 1
+    raise AssertionError("it never passes")
+
+
+def main() -> int:
+    left_out = 0
+    for scenario in (
+        full_disk,
+        unwritable_folder,
+        read_error,
+        full_device,
+        closed_pipe,
+        failing_calls,
+    ):
+        try:
+            print(f"nothing lost: {scenario()}", flush=True)
+        except Unavailable as reason:
+            left_out += 1
+            print(f"left out, not to be had here: {scenario.__name__} ({reason})")
+    return 0 if left_out < 6 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
