@@ -196,13 +196,13 @@ def decode_block(
 class Decompressor:
     """Decodes one frame given in pieces, like ``bz2.BZ2Decompressor``.
 
-    ``eof``: the frame's end was reached and its checksum matched. ``unused_data``: what followed
-    it. ``needs_input``: decompress() can give nothing more before it gets more. max_output:
+    ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
+    ``unused_data``: what followed it. ``needs_input``: decompress() can give nothing more before it gets more. max_output:
     LimitError, before any decoding, once the blocks declare more than this many bytes.
     """
 
     def __init__(self, *, threads: int | None = None, max_output: int | None = None):
-        self.eof = False
+        self._ended = False
         self._limit = max_output
         self._workers = Workers(threads)
         self._data = bytearray()
@@ -221,13 +221,17 @@ class Decompressor:
         self._output = bytearray()
 
     @property
+    def eof(self) -> bool:
+        return self._ended and not self._output
+
+    @property
     def unused_data(self) -> bytes:
-        return bytes(self._data[self._at :]) if self.eof else b""
+        return bytes(self._data[self._at :]) if self._ended else b""
 
     @property
     def needs_input(self) -> bool:
         waiting = len(self._workers) and (self._workers.full or self._last_parsed)
-        return not self.eof and not self._output and not waiting
+        return not self._ended and not self._output and not waiting
 
     def decompress(self, data: Buffer = b"", max_length: int = -1) -> bytes:
         """Take data in and return decoded bytes, ``max_length`` at most (-1: no bound).
@@ -235,11 +239,11 @@ class Decompressor:
         Raises FormatError, ChecksumError, UnsupportedError, ModelNotFoundError, LimitError, and
         EOFError after the end.
         """
-        if self.eof and not self._output:
+        if self.eof:
             raise EOFError("the end of the frame was reached before")
         self._data += data
         try:
-            while not self.eof and (max_length < 0 or len(self._output) < max_length):
+            while not self._ended and (max_length < 0 or len(self._output) < max_length):
                 if not self._workers.full and self._parse():
                     continue
                 if len(self._workers) and not self._may_wait():
@@ -346,7 +350,7 @@ class Decompressor:
             raise ChecksumError("the content's checksum does not match")
         self._output += self._held
         self._held = b""
-        self.eof = True
+        self._ended = True
         self.close()
 
 

@@ -53,7 +53,7 @@ def test_decompressor_max_length_and_needs_input(packed):
     out = decompressor.decompress(packed, 1000)
     assert len(out) == 1000
     assert not decompressor.needs_input
-    while not decompressor.eof or len(out) < len(TEXT):
+    while not decompressor.eof:
         piece = decompressor.decompress(b"", 300_000)
         assert 0 < len(piece) <= 300_000
         out += piece
