@@ -15,7 +15,7 @@ from . import __version__
 
 COMMANDS = (
     *("compress", "decompress", "test", "info", "bench"),
-    *("train", "eval", "models", "sample", "tokenize", "detokenize"),
+    *("train", "eval", "models", "sample", "tokenize", "detokenize", "m2"),
 )
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 WITH_VALUE = "mwoT"  # short options that take one

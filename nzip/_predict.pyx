@@ -2,7 +2,7 @@
 """M1 and the block codecs: thin over kernel/engine.h. One call a block, the GIL released."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -22,7 +22,7 @@ cdef extern from "kernel/engine.h" nogil:
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
         int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t) noexcept nogil
         int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
-        size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
+        size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t, uint32_t *) noexcept nogil
         int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, size_t, uint8_t **, size_t *) noexcept nogil
         int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
@@ -204,10 +204,32 @@ def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] te
         raise MemoryError
     try:
         with nogil:
-            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, n + room - 1)
+            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, n + room - 1, NULL)
         return _finish(out, size)
     finally:
         free(out)
+
+
+def eqinfo_starts(Predictor predictor not None, int width, const uint8_t[::1] text not None, int reset_every=1):
+    """Where each window of a text begins in it: native uint32 in a bytearray."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef size_t n = text.shape[0], size, room = n * (<size_t>width // 8 + 1) + 1
+    if n == 0:
+        return bytearray()
+    starts = bytearray(4 * n)
+    cdef uint8_t[::1] view = starts
+    cdef uint8_t *out = <uint8_t *>malloc(room)
+    if out is NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, room,
+                                        <uint32_t *>&view[0])
+    finally:
+        free(out)
+    if size == _NO_MEMORY:
+        raise MemoryError
+    return starts[: 4 * (8 * size // <size_t>width)]
 
 
 def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code not None,

@@ -840,3 +840,134 @@ def sample_text(
     text = evaluate.sample(models.load(model), size, seed, prompt.encode())
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
+
+
+m2 = typer.Typer(
+    no_args_is_help=True,
+    help="Language models over tokens (M2): the experiment of arXiv 2404.03626. Extra: m2.",
+)
+app.add_typer(m2, name="m2")
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 …; default: cuda if there is one.")
+]
+
+
+@m2.command("train")
+def m2_train(
+    tokens: Annotated[Path, typer.Argument(help="A file that nzip tokenize wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
+    held_out: Annotated[
+        Path | None,
+        typer.Option(help="Tokens to measure on; default: the last twentieth of the documents."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="tiny, 0.6m, 2.4m, 25m or 113m weights.")] = "0.6m",
+    context: Annotated[int, typer.Option(min=8, help="Tokens that attention reaches over.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Contexts of a step, of each process.")] = 8,
+    passes: Annotated[float, typer.Option(help="Passes over the tokens.")] = 1.0,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
+    device: Device = None,
+) -> None:
+    """Train a language model on tokens; resumes from its checkpoint.
+
+    Data-parallel on several GPUs or machines: torchrun --nproc-per-node 4 -m nzip m2 train …
+    """
+    from .m2.command import train as run
+
+    run(
+        tokens,
+        output,
+        held_out=held_out,
+        size=size,
+        context=context,
+        batch=batch,
+        passes=passes,
+        rate=rate,
+        seed=seed,
+        device=device,
+    )
+
+
+@m2.command("compare")
+def m2_compare(
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Text files, *.zst shards (documents end with a NUL byte), folders."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the results; runs in it are kept.")
+    ] = Path("results"),
+    names: Annotated[
+        str | None, typer.Option(help="Tokenizations, e.g. 'bytes,bpe-32000,eqinfo-16-16'.")
+    ] = None,
+    sizes: Annotated[str | None, typer.Option(help="Models, e.g. '0.6m,2.4m'.")] = None,
+    total: Annotated[str, typer.Option("--bytes", help="Text to train on.")] = "24M",
+    budget: Annotated[
+        float, typer.Option(min=0, help="Times the FLOPs that each size is given by default.")
+    ] = 1.0,
+    batch: Annotated[int, typer.Option(min=1, help="Contexts of a step.")] = 8,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A smoke test, in a minute.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Train nothing; write the table from what is there.")
+    ] = False,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """The paper's experiment: a model for each tokenization and size, at equal compute.
+
+    Writes results.json, table.md, compute.png and size.png, and prints the table.
+    """
+    from .m2 import command
+
+    _end_with_the_reader()
+    text = command.compare(
+        corpus or [],
+        output,
+        names=None if names is None else names.split(","),
+        sizes=None if sizes is None else sizes.split(","),
+        total=_parse_size(total),
+        budget=budget,
+        batch=batch,
+        tiny=tiny,
+        report_only=report,
+        device=device,
+        threads=threads,
+    )
+    print(text, end="")
+
+
+@m2.command("generate")
+def m2_generate(
+    model: Annotated[Path, typer.Argument(help="A model of nzip m2 train or compare.")],
+    size: Annotated[int, typer.Option("-n", "--bytes", min=1, help="Bytes of text.")] = 500,
+    prompt: Annotated[str, typer.Option(help="What the text goes on from.")] = "",
+    seed: Annotated[int, typer.Option(help="For the same text again.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Below 1: likelier tokens.")] = 1.0,
+    beside: Annotated[
+        Path | None, typer.Option(help="Another model, whose speed is printed beside it.")
+    ] = None,
+) -> None:
+    """Text out of a trained model, through the detokenizer; its speed goes to stderr."""
+    from .m2 import command
+
+    _end_with_the_reader()
+    text, lines = command.generate(model, size, prompt.encode(), seed, temperature, beside)
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+    print("\n" + "\n".join(lines), file=sys.stderr)
+
+
+@m2.command("meaning")
+def m2_meaning(
+    corpus: Annotated[list[Path], typer.Argument(help="Text files, *.zst shards, folders.")],
+    names: Annotated[
+        str | None, typer.Option(help="Tokenizations, e.g. 'bpe-32000,ac-16,eqinfo-16-16'.")
+    ] = None,
+    total: Annotated[str, typer.Option("--bytes", help="Text to look at.")] = "2M",
+) -> None:
+    """Do tokens keep their meaning: the entropy of the text where one begins, given it."""
+    from .m2 import command
+
+    _end_with_the_reader()
+    chosen = None if names is None else names.split(",")
+    print(command.meaning_table(corpus, chosen, _parse_size(total)), end="")

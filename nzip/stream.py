@@ -197,8 +197,9 @@ class Decompressor:
     """Decodes one frame given in pieces, like ``bz2.BZ2Decompressor``.
 
     ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
-    ``unused_data``: what followed it. ``needs_input``: decompress() can give nothing more before it gets more. max_output:
-    LimitError, before any decoding, once the blocks declare more than this many bytes.
+    ``unused_data``: what followed it. ``needs_input``: decompress() can give nothing more before
+    it gets more. max_output: LimitError, before any decoding, once the blocks declare more than
+    this many bytes.
     """
 
     def __init__(self, *, threads: int | None = None, max_output: int | None = None):

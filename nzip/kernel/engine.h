@@ -49,8 +49,10 @@ typedef struct {
                      size_t known);
     /* Probability (1..65535) of a one at each bit of a block: uint16 [n][8]. */
     int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out);
-    /* M1 starts afresh at every reset_every-th window; 0: only at the first. */
-    size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
+    /* M1 starts afresh at every reset_every-th window; 0: only at the first. starts, if not NULL, has room for n
+       numbers and gets the place in the text where each window begins. */
+    size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
+                            uint32_t *starts);
     /* *text: from malloc, *n bytes of it; at most `limit`, more is an error. -1: no memory, -2: not a code
        that eqinfo_encode writes. */
     int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, size_t limit,

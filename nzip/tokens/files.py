@@ -153,6 +153,14 @@ class Writer:
 
 def read_documents(path: Path) -> Iterator[bytes]:
     """The documents of a file that ``Writer`` made. Raises FormatError, ModelNotFoundError."""
+    tokenization, rows = read_tokens(path)
+    for tokens, size in rows:
+        yield tokenization.decode(tokens, size)
+
+
+def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
+    """(how they were made, each document's tokens without an end mark and its bytes). Raises
+    FormatError and ModelNotFoundError."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -170,8 +178,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
     skip = len(tokenization.eos or b"") if eos else 0
     width = tokenization.token_bits // 8
     rows = _parquet_rows(file, width) if path.suffix == ".parquet" else _rows(path, sizes, width)
-    for tokens, size in rows:
-        yield tokenization.decode(tokens[: len(tokens) - skip], size)
+    return tokenization, ((tokens[: len(tokens) - skip], size) for tokens, size in rows)
 
 
 def _about(text: bytes, path: Path) -> dict[str, Any]:

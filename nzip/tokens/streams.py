@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import itertools
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -140,6 +141,40 @@ class EqInfo(_Coded):
     def _text(self, code: bytes, size: int) -> bytes:
         return self._mode.decode(code, size)
 
+    def decode_all(self, tokens: bytes) -> bytes:
+        """The text of whole windows, however long it is; up to the first that no encoder writes."""
+        code = swap(tokens, self.token_bits)
+        width, limit = self._window // 8, 65_536
+        code = code[: len(code) // width * width]
+        while code:
+            try:
+                if self._trie is None:
+                    return _predict.eqinfo_decode(
+                        self._model.predictor, self._window, code, limit, self._reset_every
+                    )
+                raw = array.array("H" if self._trie.itemsize == 2 else "I")
+                for at in range(0, len(code), width):
+                    raw.append(int.from_bytes(code[at : at + width], "big"))
+                return self._trie.decode(raw.tobytes())
+            except ValueError:
+                code = code[: -max(width, len(code) // 8 // width * width)]
+        return b""
+
+    def starts(self, document: bytes) -> list[int]:
+        """The byte of the document at which the window of each token begins."""
+        if not document:
+            return []
+        if self._trie is not None:
+            numbers = self._trie.encode(document, self._align)
+            lengths = array.array("I", bytes(self._trie.lengths(numbers)))
+            places = [0, *itertools.accumulate(lengths[:-1])]
+        else:
+            raw = _predict.eqinfo_starts(
+                self._model.predictor, self._window, document, self._reset_every
+            )
+            places = array.array("I", bytes(raw)).tolist()
+        return [place for place in places for _ in range(self._window // self.token_bits)]
+
 
 class Ac(_Coded):
     """One arithmetic code a document, by M1 alone."""
@@ -157,6 +192,18 @@ class Ac(_Coded):
 
     def _text(self, code: bytes, size: int) -> bytes:
         return _predict.ac_decode(self._model.predictor, False, code, size)
+
+    def bits(self, document: bytes) -> list[float]:
+        """What each byte of the document costs."""
+        p1 = array.array(
+            "H", bytes(_predict.ac_probabilities(self._model.predictor, False, document))
+        )
+        costs = [
+            -math.log2((one if byte >> (7 - depth) & 1 else 65536 - one) / 65536)
+            for byte, at in zip(document, range(0, len(p1), 8), strict=True)
+            for depth, one in enumerate(p1[at : at + 8])
+        ]
+        return [sum(costs[at : at + 8]) for at in range(0, len(costs), 8)]
 
 
 class Static(_Coded):

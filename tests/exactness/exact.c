@@ -97,7 +97,7 @@ static void ac(const nz_model *m, int adapt, const text *t) {
 static void eqinfo(const nz_model *m, int width, int every, const text *t) {
     size_t room = 8 * t->size + 64, n;
     uint8_t *code = malloc(room), *back;
-    size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room);
+    size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room, NULL);
     need(size <= room, "eqinfo_encode");
     say_bytes("eqinfo", t->name, width, every, code, size);
     need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n) == 0, "eqinfo_decode");
@@ -296,7 +296,7 @@ static void golden(int all) {
         } else if (coding == 5) {
             free(back);
             need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced) == 0, "eqinfo");
-            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room);
+            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room, NULL);
         } else {
             need(engine->ac_decode(m, coding != 2, code, size, back, n, 0) == 0, "ac");
             length = engine->ac_encode(m, coding != 2, back, n, again, room);

@@ -78,7 +78,9 @@ static void eqinfo(const uint8_t *in, size_t size, int width, int every, int enc
     size_t n = 0, length = size;
     const uint8_t *code = in;
     if (encode && size) {
-        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64);
+        uint32_t *starts = malloc(size * sizeof *starts);
+        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64, starts);
+        free(starts);
         need(length <= 8 * size + 64, "eqinfo_encode");
         code = out;
     }

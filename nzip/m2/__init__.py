@@ -1,0 +1,5 @@
+"""M2: language models over the tokens of ``nzip tokenize`` (arXiv 2404.03626). Needs torch.
+
+``model`` is the transformer, ``data`` the tokens, ``loop`` trains and measures, ``compare`` is the
+paper's experiment, ``meaning`` its analysis of what tokens stand for, ``generate`` makes text.
+"""

@@ -1,0 +1,83 @@
+"""Text out of a trained M2: tokens one at a time, then the detokenizer; with its speed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import FormatError, NzipError
+from ..tokens import streams
+from . import data
+from .loop import load_model, load_settings, sample
+
+
+def generate(
+    path: Path, size: int, prompt: bytes = b"", seed: int = 1, temperature: float = 1.0
+) -> tuple[bytes, dict[str, Any]]:
+    """Some ``size`` bytes of text from the model of ``nzip m2 train`` or of a comparison; and its
+    speed: tokens, bytes, seconds, bytes a second.
+
+    A prompt is cut to whole windows. The text ends early where the model ends the document, or
+    where its tokens are no code of a text, as can be with one long arithmetic code.
+    """
+    model = load_model(path)
+    settings = load_settings(path)
+    if settings is None:
+        raise NzipError(f"{path} does not say how its tokens become text")
+    tokenizer = data.Tokenizer.from_settings(settings)
+    end = tokenizer.vocab - 1
+    ids = tokenizer.encode(prompt).tolist() if prompt else []
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    made: list[int] = []
+    seconds = 0.0
+    text = b""
+    while len(text) < size:
+        more, took = sample(model, [end, *ids, *made], 64, seed + len(made), temperature)
+        seconds += took
+        stop = more.index(end) if end in more else len(more)
+        made += more[:stop]
+        text = decode(tokenizer, np.array([*ids, *made]))[len(prompt) :]
+        if stop < len(more):
+            break
+    total = time.monotonic() - began
+    figures = {
+        "tokens": len(made),
+        "bytes": len(text),
+        "seconds": round(total, 3),
+        "bytes/s": round(len(text) / total, 1) if total else 0.0,
+    }
+    return text[:size], figures
+
+
+def decode(tokenizer: data.Tokenizer, ids: np.ndarray) -> bytes:
+    """The text of tokens whose number of bytes is not known, as far as they are a code of one."""
+    stream = tokenizer.stream
+    if stream is None:
+        return b"".join(tokenizer.texts(ids))
+    tokens = ids.astype(data.kind_of(stream)).tobytes()
+    if isinstance(stream, streams.EqInfo):
+        return stream.decode_all(tokens)
+    if isinstance(stream, streams.Bytes):
+        return tokens
+    if isinstance(stream, streams.Gzip):
+        import zlib
+
+        try:
+            return zlib.decompressobj().decompress(streams.swap(tokens, stream.token_bits))
+        except zlib.error:
+            return b""
+    # One code over the text: as many bytes as its bits are worth.
+    size = 16
+    while True:
+        try:
+            text = stream.decode(tokens, size)
+        except FormatError:
+            return b""
+        if len(stream.encode(text)) >= len(tokens) or size > 1 << 16:
+            return text
+        size *= 2

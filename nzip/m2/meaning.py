@@ -1,0 +1,97 @@
+"""Do tokens keep their meaning? What of the text a token tells by itself (the paper, 6.2).
+
+For each token that is met often, the text that begins where its own text begins is collected; the
+entropy of its first bytes, given the token, is low where a token always stands for the same string,
+as subwords do, and near that of text itself where it says nothing, as in one long arithmetic code.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..tokens import streams
+
+if TYPE_CHECKING:
+    from .data import Tokenizer
+
+OFTEN = 8  # occurrences from which a token counts
+PREFIXES = (1, 2, 4)  # bytes of text
+
+
+def starts(tokenizer: Tokenizer, document: bytes, ids: np.ndarray) -> np.ndarray:
+    """Where in the document the text of each token begins: of a token within a window, where the
+    window does; in one code over the document, at the byte whose cost its first bit belongs to.
+    """
+    stream, count = tokenizer.stream, len(ids)
+    if stream is None:
+        lengths = [len(text) for text in tokenizer.texts(ids)]
+        return np.cumsum([0, *lengths[:-1]])
+    if isinstance(stream, streams.EqInfo):
+        return np.array(stream.starts(document))
+    if isinstance(stream, streams.Bytes):
+        return np.arange(count)
+    if isinstance(stream, streams.Ac):
+        costs = np.array(stream.bits(document))
+    elif isinstance(stream, streams.Static):
+        frequencies = np.array(stream.settings["frequencies"])
+        costs = -np.log2(frequencies[np.frombuffer(document, np.uint8)] / streams.STATIC_ONE)
+    else:  # gzip's own blocks are not looked into: its bits as the document's mean has them
+        costs = np.full(len(document), stream.token_bits * count / len(document))
+    behind = np.cumsum(costs)
+    first = np.searchsorted(behind, np.arange(count) * stream.token_bits, side="right")
+    return np.minimum(first, len(document) - 1)
+
+
+def of_tokens(tokenizer: Tokenizer, documents: list[bytes]) -> dict[str, Any]:
+    """Bits of the first 1, 2 and 4 bytes of text, given the token, and without it."""
+    seen: dict[int, dict[int, collections.Counter[bytes]]] = {
+        size: collections.defaultdict(collections.Counter) for size in PREFIXES
+    }
+    for document in documents:
+        ids = tokenizer.encode(document)
+        for token, at in zip(ids.tolist(), starts(tokenizer, document, ids).tolist(), strict=True):
+            for size in PREFIXES:
+                seen[size][token][document[at : at + size]] += 1
+    result: dict[str, Any] = {}
+    for size in PREFIXES:
+        often = {t: c for t, c in seen[size].items() if c.total() >= OFTEN}
+        count = sum(c.total() for c in often.values())
+        every: collections.Counter[bytes] = collections.Counter()
+        for counter in often.values():
+            every += counter
+        given = sum(c.total() * entropy(c) for c in often.values()) / max(1, count)
+        result[str(size)] = {"given": given, "alone": entropy(every), "occurrences": count}
+    return result
+
+
+def entropy(counts: collections.Counter[bytes]) -> float:
+    """Bits, by the estimate of Miller and Madow, which allows for few occurrences."""
+    total = counts.total()
+    if total == 0:
+        return 0.0
+    plain = -sum(n / total * math.log2(n / total) for n in counts.values())
+    return plain + (len(counts) - 1) / (2 * total * math.log(2))
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown lines, one a tokenization."""
+    out = [
+        "| tokenization | bits of the next byte, given the token | without it"
+        " | of the next 4 bytes, given it | without it |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    done = set()
+    for row in rows:
+        if row["name"] in done:
+            continue
+        done.add(row["name"])
+        one, four = row["meaning"]["1"], row["meaning"]["4"]
+        out.append(
+            f"| {row['label']} | {one['given']:.2f} | {one['alone']:.2f} | {four['given']:.2f} |"
+            f" {four['alone']:.2f} |"
+        )
+    return out

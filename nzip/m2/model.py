@@ -1,0 +1,171 @@
+"""A decoder-only transformer: pre-norm, rotary positions, tied embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHUNK = 1024  # positions whose logits are in memory at once
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shape of a model. ``vocab``: tokens; ``context``: positions that attention reaches over."""
+
+    vocab: int
+    layers: int
+    width: int
+    heads: int
+    context: int = 256
+
+    @property
+    def inner_parameters(self) -> int:
+        """Weights without embeddings, as the paper counts models."""
+        return self.layers * (12 * self.width**2 + 2 * self.width) + self.width
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of a token's forward pass: matrices, the output layer and
+        attention over half of the context."""
+        matrices = 2 * self.layers * 12 * self.width**2
+        return matrices + 2 * self.width * self.vocab + 2 * self.layers * self.context * self.width
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Sum of the cross-entropies in nats of an output layer, a chunk of positions at a time: all
+    logits of a large vocabulary at once would not fit into memory.
+
+    With gradients the exponentials are kept in the type of ``x``, which is half of the traffic. The
+    norm in front of the layer and its small weights keep logits far below 88, where they overflow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        train = ctx.needs_input_grad[0]
+        cast = weight.to(x.dtype)
+        total = torch.zeros((), dtype=torch.float32, device=x.device)
+        dx, dw = torch.empty_like(x), torch.zeros_like(weight) if train else weight
+        for start in range(0, len(x), CHUNK):
+            part, wanted = x[start : start + CHUNK], targets[start : start + CHUNK]
+            logits = part @ cast.T
+            picked = logits.gather(1, wanted[:, None]).float()
+            if not train:
+                total += (logits.float().logsumexp(1, keepdim=True) - picked).sum()
+                continue
+            odds = logits.exp_()
+            z = odds.sum(1, keepdim=True).float()
+            total += (z.log() - picked).sum()
+            dx[start : start + CHUNK] = (odds @ cast) / z - cast[wanted]
+            dw += odds.T @ (part / z).to(x.dtype)
+            dw.index_add_(0, wanted, part.float(), alpha=-1)
+        if train:
+            ctx.save_for_backward(dx, dw)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dx, dw = ctx.saved_tensors
+        return dx * grads[0].to(dx.dtype), dw * grads[0], None
+
+
+def rotary(context: int, size: int) -> Tensor:
+    """Angles [context, size / 2] as complex numbers of length one."""
+    frequencies = 10_000.0 ** (-torch.arange(0, size, 2) / size)
+    angles = torch.outer(torch.arange(context), frequencies)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """x: [batch, heads, positions, size]."""
+    cos, sin = angles.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """Attention of [batch, heads, positions, size]; without ``causal`` to all of ``k``."""
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    # On a CPU this is about twice as fast as the fused kernel, backwards above all.
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if causal:
+        above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(above, float("-inf"))
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
+Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values so far
+
+
+class Block(nn.Module):
+    """Attention, then two linear layers with a GELU, each around a normalisation."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        w = config.width
+        self.heads = config.heads
+        self.norm1, self.norm2 = nn.RMSNorm(w), nn.RMSNorm(w)
+        self.qkv = nn.Linear(w, 3 * w, bias=False)
+        self.join = nn.Linear(w, w, bias=False)
+        self.up = nn.Linear(w, 4 * w, bias=False)
+        self.down = nn.Linear(4 * w, w, bias=False)
+
+    def forward(
+        self, x: Tensor, angles: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        batch, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, angles), rotate(k, angles)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        out = attend(q, k, v, causal=past is None)
+        x = x + self.join(out.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")), (k, v)
+
+
+class M2(nn.Module):
+    """Predicts each token from those before it."""
+
+    angles: Tensor
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width)
+        angles = rotary(config.context, config.width // config.heads)
+        self.register_buffer("angles", angles, persistent=False)
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                scale = (
+                    (2 * config.layers) ** -0.5
+                    if name.endswith(("join.weight", "down.weight"))
+                    else 1
+                )
+                nn.init.normal_(weight, std=0.02 * scale)
+
+    def _hidden(self, tokens: Tensor, past: Cache | None) -> tuple[Tensor, Cache]:
+        start = past[0][0].shape[2] if past else 0
+        angles = self.angles[:, start : start + tokens.shape[1]]
+        x, cache = self.embed(tokens), []
+        for number, block in enumerate(self.blocks):
+            x, kept = block(x, angles, past[number] if past else None)
+            cache.append(kept)
+        return self.norm(x), cache
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Sum in nats over all positions; both int64 [batch, positions]."""
+        x, _ = self._hidden(tokens, None)
+        return _CrossEntropy.apply(x.flatten(0, 1), self.embed.weight, targets.flatten())
+
+    def next(self, tokens: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Logits [batch, vocab] of the token behind ``tokens``, of which ``past`` holds what came
+        before; together at most ``context``."""
+        x, cache = self._hidden(tokens, past)
+        return F.linear(x[:, -1], self.embed.weight.to(x.dtype)).float(), cache
