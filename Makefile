@@ -1,5 +1,12 @@
 # The developer's manual: what there is to do, and how.
-.PHONY: build lint format type test deep tables bench clean
+.PHONY: build lint format type test deep tables bench exact fuzz fuzz-replay fuzz-merge clean
+
+KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portable.c engine_avx2.c engine_avx512.c)
+FUZZ = build/fuzz
+RUNS = 1000000
+LIMITS = -timeout=10 -rss_limit_mb=1024
+TARGETS = parse decompress hostile model model_header dictionary dictionary_file tokenizer settings index tokens
+FLAGS = -g -O2 -std=c11 -fno-sanitize-recover=all -DNZ_MEMO_NODES=16 -Inzip/kernel
 
 build:            ## build the extensions in place, warnings as errors
 	NZIP_WARNINGS_AS_ERRORS=1 pip install -e '.[test,bench]'
@@ -24,6 +31,35 @@ tables:           ## rewrite nzip/kernel/tables.h from nzip/reference.py
 
 bench:            ## coder and command line, beside their peers
 	python benchmarks/coder.py && nzip bench examples/corpus
+
+exact:            ## is everything byte-identical: compilers, sanitizers, other machines, threads
+	python tests/exactness/run.py --all
+
+$(FUZZ)/kernel: tests/fuzz/kernel.c $(wildcard nzip/kernel/*)
+	mkdir -p $(FUZZ)
+	clang $(FLAGS) -fsanitize=fuzzer,address,undefined tests/fuzz/kernel.c $(KERNEL) -o $@
+	clang $(FLAGS) -DNZ_FUZZ_ADAPTIVE -fsanitize=fuzzer,address,undefined tests/fuzz/kernel.c $(KERNEL) -o $@-adaptive
+
+fuzz: $(FUZZ)/kernel  ## RUNS executions of each fuzz target; needs clang, and atheris from pip
+	mkdir -p $(FUZZ)/corpus/kernel
+	$(FUZZ)/kernel $(LIMITS) -runs=$(RUNS) $(FUZZ)/corpus/kernel tests/fuzz/seeds/kernel
+	$(FUZZ)/kernel-adaptive $(LIMITS) -runs=$$(($(RUNS) / 100)) tests/fuzz/seeds/kernel
+	for target in $(TARGETS); do mkdir -p $(FUZZ)/corpus/$$target && \
+	  python tests/fuzz/python.py $$target $(LIMITS) -runs=$(RUNS) \
+	    $(FUZZ)/corpus/$$target tests/fuzz/seeds/python/$$target || exit 1; done
+	mkdir -p $(FUZZ)/corpus/recovery
+	python tests/fuzz/python.py recovery $(LIMITS) -runs=$$(($(RUNS) / 50)) \
+	  $(FUZZ)/corpus/recovery tests/fuzz/seeds/python/recovery
+
+fuzz-replay:      ## the seeds alone, with gcc's sanitizers
+	mkdir -p $(FUZZ)
+	gcc $(FLAGS) -DNZ_FUZZ_REPLAY -fsanitize=address,undefined tests/fuzz/kernel.c $(KERNEL) -o $(FUZZ)/replay
+	$(FUZZ)/replay tests/fuzz/seeds/kernel/*
+
+fuzz-merge: $(FUZZ)/kernel  ## add to the seeds what reaches code that they do not
+	$(FUZZ)/kernel -merge=1 -use_counters=0 tests/fuzz/seeds/kernel $(FUZZ)/corpus/kernel
+	for target in $(TARGETS) recovery; do python tests/fuzz/python.py $$target -merge=1 \
+	  -use_counters=0 tests/fuzz/seeds/python/$$target $(FUZZ)/corpus/$$target || exit 1; done
 
 clean:            ## remove what a build leaves
 	rm -rf build dist *.egg-info nzip/*.so

@@ -30,8 +30,8 @@ SIZES = {  # layers, width, heads; weights without embeddings
     "113m": (12, 896, 14),
 }
 DEFAULT_SIZES = ("0.6m", "2.4m")
-# FLOPs of training a size: about the same bytes of text at any size.
-BUDGETS = {"tiny": 3e10, "0.6m": 4e13, "2.4m": 1.2e14, "25m": 3e17, "113m": 1.5e18}
+# FLOPs of training a size; the smaller ones' take minutes on a core of a CPU.
+BUDGETS = {"tiny": 1e11, "0.6m": 2e13, "2.4m": 4.5e13, "25m": 3e17, "113m": 1.5e18}
 NAMES = (
     *("bytes", "bpe-32000", "ac-8", "ac-16", "static-8", "gzip-8", "eqinfo-16-8", "eqinfo-16-16"),
     *("eqinfo-16-8-carry", "eqinfo-16-8-every-2", "eqinfo-24-8", "eqinfo-32-8", "eqinfo-64-8"),
@@ -39,6 +39,7 @@ NAMES = (
 )
 TINY = ("bytes", "bpe-512", "ac-8", "static-8", "gzip-8", "eqinfo-16-8", "eqinfo-16-8-carry")
 CONTEXT = 256  # tokens
+STEPS = 500  # where a run would have fewer, its steps are of fewer contexts
 RATES = {"tiny": 3e-3, "0.6m": 3e-3, "2.4m": 2e-3, "25m": 1e-3, "113m": 6e-4}
 
 
@@ -108,7 +109,8 @@ class Comparison:
         train, held_out, figures = self.tokens(name)
         layers, width, heads = SIZES[size]
         config = Config(train.vocab, layers, width, heads, CONTEXT)
-        options = Options(flops=flops, batch=batch, rate=rate)
+        most = flops / (3 * config.flops * CONTEXT * STEPS)
+        options = Options(flops=flops, batch=max(1, min(batch, round(most))), rate=rate)
         settings = {**asdict(config), **asdict(options), "train bytes": train.bytes}
         if kept.exists():
             row: Row = json.loads(kept.read_text())

@@ -1,7 +1,7 @@
 /* libFuzzer target over the C kernel: whatever bytes come in, no decoder may crash, hang or read where it
    must not, and what an encoder writes must decode to the same. The first byte picks what is tried. With
    NZ_FUZZ_ADAPTIVE it is only blocks with adaptive mixing, whose tables take milliseconds to set up. Build and
-   run with `make fuzz`. */
+   run with `make fuzz`; with NZ_FUZZ_REPLAY, and no libFuzzer, it only tries the files that are named. */
 #include "../exactness/made.h"
 #include "coder.h"
 #include "trie.h"
@@ -264,3 +264,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     free(in);
     return 0;
 }
+
+#ifdef NZ_FUZZ_REPLAY
+int main(int argc, char **argv) {
+    static uint8_t data[8192];
+    for (int i = 1; i < argc; i++) {
+        FILE *file = fopen(argv[i], "rb");
+        need(file != NULL, argv[i]);
+        size_t size = fread(data, 1, sizeof data, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(data, size);
+    }
+    nz_trie_free(&windows);
+    made_free(&model);
+    printf("%d inputs\n", argc - 1);
+    return 0;
+}
+#endif

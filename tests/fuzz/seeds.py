@@ -1,6 +1,6 @@
 """Writes the inputs that fuzzing starts from: python tests/fuzz/seeds.py FOLDER
 
-FOLDER/python and FOLDER/kernel get sound inputs and golden frames for each target. What is in
+FOLDER/kernel and FOLDER/python/TARGET get sound inputs and golden frames. What is in
 tests/fuzz/seeds was made from these by running, then `make fuzz-merge`.
 """
 
@@ -18,10 +18,6 @@ import nzip
 from nzip import models, windows
 from nzip.tokens import Tokenizer, command
 
-TARGETS = (
-    *("parse", "decompress", "hostile", "recovery", "model", "model_header"),
-    *("dictionary", "dictionary_file", "tokenizer", "settings", "index", "tokens"),
-)
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -139,5 +135,7 @@ def write(folder: Path, seeds: list[bytes]) -> None:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    write(target / "python", [bytes([TARGETS.index(name)]) + data for name, data in python_seeds()])
+    seeds = python_seeds()
+    for name in {name for name, _ in seeds}:
+        write(target / "python" / name, [data for own, data in seeds if own == name])
     write(target / "kernel", kernel_seeds())
