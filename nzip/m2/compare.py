@@ -177,6 +177,8 @@ def compare(
     for size in sizes:
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} (known: {', '.join(SIZES)})")
+    for name in names:
+        data.check_name(name)
     rows: list[Row] = []
     if not report_only:
         held_out = 20_000 if tiny else 400_000

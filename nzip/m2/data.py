@@ -105,6 +105,7 @@ class Tokenizer:
     """
 
     def __init__(self, name: str, documents: list[bytes], folder: Path | None = None):
+        check_name(name)
         self.name = name
         self.stream: streams.Tokenization | None = None
         self._strings: Strings | None = None
@@ -116,11 +117,8 @@ class Tokenizer:
             from .bpe import Bpe
 
             self._strings = Bpe.trained(documents, int(name[4:]), folder)
-        elif name in TOKENIZERS:
-            self.stream = TOKENIZERS[name](documents)
         else:
-            known = ", ".join(TOKENIZERS)
-            raise ValueError(f"unknown tokenization {name!r} (known: {known}, padded-16, bpe-N)")
+            self.stream = TOKENIZERS[name](documents)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -220,6 +218,15 @@ LABELS = {
     "eqinfo-16-16-word": "the same [b=16, v=65k], aligned to words",
     "padded-16": "zero-padded windows [b=16, v=65k]",
 }
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless ``Tokenizer`` knows the name."""
+    size = name.removeprefix("bpe-")
+    if name in TOKENIZERS or name == "padded-16" or (size != name and size.isdigit()):
+        return
+    known = ", ".join(TOKENIZERS)
+    raise ValueError(f"unknown tokenization {name!r} (known: {known}, padded-16, bpe-N)")
 
 
 def label(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import FormatError, NzipError
+from ..errors import FormatError
 from ..tokens import streams
 from . import data
-from .loop import load_model, load_settings, sample
+from .loop import load_model, sample
 
 
 def generate(
@@ -24,10 +24,7 @@ def generate(
     A prompt is cut to whole windows. The text ends early where the model ends the document, or
     where its tokens are no code of a text, as can be with one long arithmetic code.
     """
-    model = load_model(path)
-    settings = load_settings(path)
-    if settings is None:
-        raise NzipError(f"{path} does not say how its tokens become text")
+    model, settings = load_model(path)
     tokenizer = data.Tokenizer.from_settings(settings)
     end = tokenizer.vocab - 1
     ids = tokenizer.encode(prompt).tolist() if prompt else []

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import MALFORMED, ModelFileError
 from .data import Tokens
 from .model import M2, Config
 
@@ -247,15 +249,14 @@ def sample(
     return ids[len(prompt) :], time.monotonic() - began
 
 
-def load_settings(path: Path) -> dict[str, Any] | None:
-    """How a model's tokens become text (data.Tokenizer.settings)."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return json.loads(state.get("tokenizer", "null"))
-
-
-def load_model(path: Path, device: str = "cpu") -> M2:
-    """The model of a file that ``Trainer.model_only`` wrote."""
-    state = torch.load(path, map_location=device, weights_only=True)
-    model = M2(Config(**json.loads(state["config"])))
-    model.load_state_dict(state["model"])
-    return model.to(device).eval()
+def load_model(path: Path, device: str = "cpu") -> tuple[M2, dict[str, Any]]:
+    """(model, how its tokens become text) of a file that ``Trainer.model_only`` wrote. Raises
+    ModelFileError."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        model = M2(Config(**json.loads(state["config"])))
+        model.load_state_dict(state["model"])
+        settings: dict[str, Any] = json.loads(state["tokenizer"])
+    except (*MALFORMED, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelFileError(f"{path}: not a model of nzip m2 train or compare") from error
+    return model.to(device).eval(), settings
