@@ -7,10 +7,10 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,22 +89,23 @@ def atomic_output(target: Path, like: os.stat_result | None) -> Iterator[IO[byte
 
     ``like`` gives it the mode, times and, where allowed, the owner of the input.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    # The name is known before the file is there: a signal at any moment finds what to remove.
+    name = target.parent / f".{target.name}.{os.urandom(5).hex()}.tmp"
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(name, "xb", opener=functools.partial(os.open, mode=0o600)) as stream:
             yield stream
             stream.flush()
             _copy_status(stream.fileno(), name, like)
             os.fsync(stream.fileno())
         os.replace(name, target)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(name)
         raise
     _sync_folder(target.parent)
 
 
-def _copy_status(descriptor: int, name: str, like: os.stat_result | None) -> None:
+def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> None:
     if like is None:
         umask = os.umask(0)
         os.umask(umask)

@@ -391,3 +391,18 @@ def test_bench_fails_loudly_when_a_round_trip_does(nzip_cli, text, monkeypatch):
     codec = runner.Codec("broken", lambda data: data, lambda data: data[:-1])
     results = runner.run([text], [codec])
     assert [r.verified for r in results] == [False, False]
+
+
+def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(tmp_path, monkeypatch):
+    from nzip import files
+
+    real = os.open
+
+    def interrupted(*args, **options):
+        os.close(real(*args, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.atomic_output(tmp_path / "out", None):
+        raise AssertionError("not reached")
+    assert list(tmp_path.iterdir()) == []
