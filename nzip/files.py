@@ -203,7 +203,7 @@ class Job:
             source = sys.stdin.buffer if path == STDIO else stack.enter_context(path.open("rb"))
             output = stack.enter_context(atomic_output(target, status))
             sizes = self.to_stream(source, output, progress)
-        if self.remove and path != STDIO:
+        if self.remove and path != STDIO and not self.lost:
             self._verify(path, target)
             path.unlink()
         return sizes

@@ -182,15 +182,21 @@ class _Survey:
         except NzipError as reason:
             own, error = [], reason
         # As it stands, or with a header that was damaged: first by the first block, then by any.
-        for contexts in (own, _all_contexts()):
-            for context in contexts:
-                if self._sound(context, at + len(context.packed), 0):
+        for seeds in (_seeds(own, 0, 1), self._every):
+            for size in {len(context.packed) for context, _ in seeds.values()}:
+                block = self._parse(at + size)
+                context, index = (block and seeds.get(self._seed(block))) or (None, 0)
+                if context and index == 0 and len(context.packed) == size:
                     return self._blocks(context, at, context in own)
-        for contexts, most in ((own, MAX_LOST), (_all_contexts(), MAX_LOST_WITH_HEADER)):
-            found = self._search(contexts, at + 4, 0, most, SIZES, self._behind(at))
+        for seeds in (_seeds(own, 0, MAX_LOST), self._every):
+            found = self._search(seeds, at + 4, SIZES, self._behind(at))
             if found:
                 return self._blocks(found[1], at, found[1] in own)
         raise error
+
+    @functools.cached_property
+    def _every(self) -> Seeds:
+        return _seeds(_all_contexts(), 0, MAX_LOST_WITH_HEADER)
 
     def _blocks(self, context: Context, at: int, header: bool) -> int:
         """A frame of which at least one block is sound; is the header?"""
@@ -220,7 +226,8 @@ class _Survey:
                     break
                 continue
             end = self._behind(at)
-            found = self._search([context], at, index, MAX_LOST, sizes or SIZES, end)
+            seeds = _seeds([context], index, MAX_LOST)
+            found = self._search(seeds, at, sizes or SIZES, end)
             if found is None:
                 what = f"frame {self._frame}, block {index} and what follows"
                 self._lose(what, at, end, None)
@@ -294,17 +301,10 @@ class _Survey:
         return _undo(block.crc ^ crc, len(block.head) + len(payload))
 
     def _search(
-        self,
-        contexts: Iterable[Context],
-        at: int,
-        index: int,
-        most: int,
-        sizes: set[int],
-        end: int,
+        self, seeds: Seeds, at: int, sizes: set[int], end: int
     ) -> tuple[int, Context, int, int | None] | None:
-        """The first sound block in ``at`` up to ``end``, of one of the ``most`` numbers from
-        ``index`` on: (place, context, number, size of the blocks before it if that is known)."""
-        seeds = {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
+        """The first block in ``at`` up to ``end`` with one of the seeds: (place, context, number,
+        size of the blocks before it if that is known)."""
         heads = {
             frame.pack_head(kind, last, size)
             for kind in range(4)
@@ -330,6 +330,14 @@ class _Survey:
         start = self._place
         self._place = None if start is None or size is None else start + size
         self._parts.append(Lost(what, at, end, (start, self._place)))
+
+
+Seeds = dict[int, tuple[Context, int]]  # what a block's CRC begins with: its context and number
+
+
+def _seeds(contexts: Iterable[Context], index: int, most: int) -> Seeds:
+    """Of the ``most`` blocks from ``index`` on."""
+    return {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
 
 
 def _contexts_at(data: frame.Data, at: int) -> Iterator[Context]:

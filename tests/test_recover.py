@@ -155,6 +155,16 @@ def test_nothing_sound_is_an_error(data):
             recover.Recovery(bad)
 
 
+def test_a_file_of_nothing_but_headers_is_given_up_quickly():
+    import time
+
+    data = (frame.Header(frame.STATIC).pack() + b"\x01\x02\x03\x04\x05") * 3000
+    began = time.monotonic()
+    with pytest.raises(nzip.NzipError):
+        recover.Recovery(data)
+    assert time.monotonic() - began < 60  # quadratic work would take hours
+
+
 def test_a_limit_holds_before_anything_is_decoded(data):
     with pytest.raises(nzip.LimitError):
         recovered(data, max_output=SIZE)
