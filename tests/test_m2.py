@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +250,38 @@ def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     done = nzip_cli("m2", "meaning", "text", "--names", "bytes,eqinfo-16-16")
     assert done.returncode == 0, done.stderr
     assert b"EqualInfoAC" in done.stdout
+
+
+def test_two_processes_train_one_model(tmp_path, nzip_cli):
+    (tmp_path / "text").write_bytes(b"\0".join([ENGLISH] * 30))
+    assert nzip_cli("tokenize", "text", "-o", "t.bin", "--split", "nul").returncode == 0
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    train = (
+        "-m",
+        "nzip",
+        "m2",
+        "train",
+        "t.bin",
+        "-o",
+        "m.pt",
+        "--size",
+        "tiny",
+        "--context",
+        "16",
+    )
+    done = subprocess.run(
+        [sys.executable, *torchrun, *train, "--context", "16", "--device", "cpu"],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(b"bits a byte of held-out text") <= 8  # one process reports
+    model, settings = loop.load_model(tmp_path / "m.pt")
+    assert model.config.context == 16
+    assert settings["window"] == 16
 
 
 @pytest.mark.parametrize(
