@@ -226,7 +226,7 @@ def run_python() -> bool:
     outputs = {}
     for kernel in KERNELS:
         done = subprocess.run(
-            [sys.executable, __file__, "--python"],
+            [sys.executable, str(HERE / "run.py"), "--python"],
             capture_output=True, text=True, env={**os.environ, "NZIP_KERNEL": kernel},
         )  # fmt: skip
         if "cannot run it" in done.stderr:

@@ -23,6 +23,7 @@ from pathlib import Path
 import nzip
 
 FILES = 12
+VERIFIED: dict[bytes, bytes] = {}  # frames that were decoded before, with their content
 
 
 def make_files(folder: Path, rng: random.Random) -> dict[str, bytes]:
@@ -47,7 +48,9 @@ def check(folder: Path, contents: dict[str, bytes], caught: bool) -> collections
             plain = True
         if f"{name}.nz" in names:
             data = (folder / f"{name}.nz").read_bytes()
-            assert nzip.decompress(data, threads=1) == content, f"{name}.nz is not whole"
+            if VERIFIED.get(data) != content:
+                assert nzip.decompress(data, threads=1) == content, f"{name}.nz is not whole"
+                VERIFIED[data] = content
             packed = True
         assert plain or packed, f"{name} is lost"
         seen["both" if plain and packed else "input" if plain else "output"] += 1
