@@ -78,7 +78,7 @@ def entropy(counts: collections.Counter[bytes]) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Markdown lines, one a tokenization."""
+    """Markdown lines, one a tokenization; a dash where no token is met often."""
     out = [
         "| tokenization | bits of the next byte, given the token | without it"
         " | of the next 4 bytes, given it | without it |",
@@ -89,9 +89,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         if row["name"] in done:
             continue
         done.add(row["name"])
-        one, four = row["meaning"]["1"], row["meaning"]["4"]
-        out.append(
-            f"| {row['label']} | {one['given']:.2f} | {one['alone']:.2f} | {four['given']:.2f} |"
-            f" {four['alone']:.2f} |"
-        )
+        cells = [
+            f"{row['meaning'][size][key]:.2f}" if row["meaning"][size]["occurrences"] else "-"
+            for size in ("1", "4")
+            for key in ("given", "alone")
+        ]
+        out.append(f"| {row['label']} | {' | '.join(cells)} |")
     return out
