@@ -5,7 +5,8 @@ KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portabl
 FUZZ = build/fuzz
 RUNS = 1000000
 LIMITS = -timeout=10 -rss_limit_mb=1024
-TARGETS = parse decompress hostile model model_header dictionary dictionary_file tokenizer settings index tokens
+QUICK = parse decompress model model_header dictionary dictionary_file tokenizer settings index tokens
+SLOW = hostile recovery
 FLAGS = -g -O2 -std=c11 -fno-sanitize-recover=all -DNZ_MEMO_NODES=16 -Inzip/kernel
 
 build:            ## build the extensions in place, warnings as errors
@@ -41,15 +42,13 @@ $(FUZZ)/kernel: tests/fuzz/kernel.c $(wildcard nzip/kernel/*)
 	clang $(FLAGS) -DNZ_FUZZ_ADAPTIVE -fsanitize=fuzzer,address,undefined tests/fuzz/kernel.c $(KERNEL) -o $@-adaptive
 
 fuzz: $(FUZZ)/kernel  ## RUNS executions of each fuzz target; needs clang, and atheris from pip
-	mkdir -p $(FUZZ)/corpus/kernel
+	mkdir -p $(addprefix $(FUZZ)/corpus/,kernel $(QUICK) $(SLOW))
 	$(FUZZ)/kernel $(LIMITS) -runs=$(RUNS) $(FUZZ)/corpus/kernel tests/fuzz/seeds/kernel
 	$(FUZZ)/kernel-adaptive $(LIMITS) -runs=$$(($(RUNS) / 100)) tests/fuzz/seeds/kernel
-	for target in $(TARGETS); do mkdir -p $(FUZZ)/corpus/$$target && \
-	  python tests/fuzz/python.py $$target $(LIMITS) -runs=$(RUNS) \
-	    $(FUZZ)/corpus/$$target tests/fuzz/seeds/python/$$target || exit 1; done
-	mkdir -p $(FUZZ)/corpus/recovery
-	python tests/fuzz/python.py recovery $(LIMITS) -runs=$$(($(RUNS) / 50)) \
-	  $(FUZZ)/corpus/recovery tests/fuzz/seeds/python/recovery
+	for target in $(QUICK); do FUZZ_TARGET=$$target tests/fuzz/python.py $(LIMITS) \
+	  -runs=$(RUNS) $(FUZZ)/corpus/$$target tests/fuzz/seeds/python/$$target || exit 1; done
+	for target in $(SLOW); do FUZZ_TARGET=$$target tests/fuzz/python.py $(LIMITS) \
+	  -runs=$$(($(RUNS) / 20)) $(FUZZ)/corpus/$$target tests/fuzz/seeds/python/$$target || exit 1; done
 
 fuzz-replay:      ## the seeds alone, with gcc's sanitizers
 	mkdir -p $(FUZZ)
@@ -58,8 +57,8 @@ fuzz-replay:      ## the seeds alone, with gcc's sanitizers
 
 fuzz-merge: $(FUZZ)/kernel  ## add to the seeds what reaches code that they do not
 	$(FUZZ)/kernel -merge=1 -use_counters=0 tests/fuzz/seeds/kernel $(FUZZ)/corpus/kernel
-	for target in $(TARGETS) recovery; do python tests/fuzz/python.py $$target -merge=1 \
-	  -use_counters=0 tests/fuzz/seeds/python/$$target $(FUZZ)/corpus/$$target || exit 1; done
+	for target in $(QUICK) $(SLOW); do FUZZ_TARGET=$$target tests/fuzz/python.py -merge=1 -max_len=600 \
+	  tests/fuzz/seeds/python/$$target $(FUZZ)/corpus/$$target || exit 1; done
 
 clean:            ## remove what a build leaves
 	rm -rf build dist *.egg-info nzip/*.so

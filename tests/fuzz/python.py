@@ -1,9 +1,10 @@
+#!/usr/bin/env python3
 """atheris target over what reads foreign bytes in Python: frames, model files, tokenizer files,
 files of tokens. Bad input must be an NzipError, quickly, and within bounds.
 
-python tests/fuzz/python.py TARGET [libFuzzer's options] CORPUS
+FUZZ_TARGET=NAME tests/fuzz/python.py [libFuzzer's options] CORPUS
 
-`make fuzz` runs all targets, from the inputs in tests/fuzz/seeds/python/TARGET.
+`make fuzz` runs all targets, from the inputs in tests/fuzz/seeds/python/NAME.
 """
 
 from __future__ import annotations
@@ -171,6 +172,6 @@ def run(target: str, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    name = sys.argv.pop(1)
-    atheris.Setup(sys.argv, functools.partial(run, name))
+    # Not an argument: libFuzzer starts this program again to merge.
+    atheris.Setup(sys.argv, functools.partial(run, os.environ["FUZZ_TARGET"]))
     atheris.Fuzz()
