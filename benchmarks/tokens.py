@@ -32,6 +32,7 @@ import tokenizers
 from timing import best
 
 from nzip import _predict, corpus, models, reference, windows
+from nzip.m2 import padded
 from nzip.tokens import Tokenizer, export
 from nzip.tokens.streams import EqInfo
 
@@ -108,55 +109,6 @@ def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> in
                 break
             taken += 1
         at += taken
-        count += 1
-    return count
-
-
-def padded_strings(predictor: _predict.Predictor, width: int) -> tuple[set[bytes], set[bytes]]:
-    """The same made lossless: a code of `width` bits stands for the longest string whose interval
-    holds all codes that begin with it. The strings that have a code, and all that these begin with.
-    Intervals are in units of 2^-62.
-    """
-    squash = np.array(reference.squash_table(), np.int64)
-    unit = 1 << (62 - width)
-
-    def codes(low: int, size: int) -> int:
-        return max(0, (low + size) // unit + -low // unit)
-
-    strings, beginnings = {bytes([b]) for b in range(256)}, set()
-    stack = [(b"", 0, 1 << 62)]
-    while stack:
-        text, low, size = stack.pop()
-        beginnings.add(text)
-        raw = np.frombuffer(_predict.logits(predictor, text + b"\0"), np.int16)
-        p1 = squash[raw[-256:].astype(np.int64) + 3072]
-        lows, sizes = np.array([low]), np.array([size])
-        for depth in range(8):
-            p = p1[1 << depth : 2 << depth]
-            zeros = sizes - ((sizes >> 16) * p + ((sizes & 0xFFFF) * p >> 16))
-            lows = np.stack([lows, lows + zeros], axis=1).ravel()
-            sizes = np.stack([zeros, sizes - zeros], axis=1).ravel()
-        left = codes(low, size)
-        for byte in np.flatnonzero(sizes >= unit).tolist():
-            part = int(lows[byte]), int(sizes[byte])
-            if codes(*part):
-                left -= codes(*part)
-                stack.append((text + bytes([byte]), *part))
-        if left:
-            strings.add(text)
-    return strings, beginnings
-
-
-def windows_of(text: bytes, strings: set[bytes], beginnings: set[bytes]) -> int:
-    """Windows of a text, each the longest of the strings."""
-    at = count = 0
-    while at < len(text):
-        end = best = at + 1
-        while end <= len(text) and text[at:end] in beginnings:
-            if text[at:end] in strings:
-                best = end
-            end += 1
-        at = best
         count += 1
     return count
 
@@ -248,9 +200,11 @@ def main() -> None:
         len(t) / (len(_predict.eqinfo_encode(model.predictor, 16, t) or b"") // 2)
         for t in short.values()
     ]
-    padded = padded_strings(model.predictor, 16)
+    found = padded.strings(model.predictor, 16)
     rows_of_short = {
-        "20 kB of each: zero-padded": [len(t) / windows_of(t, *padded) for t in short.values()],
+        "20 kB of each: zero-padded": [
+            len(t) / len(padded.windows_of(t, *found)) for t in short.values()
+        ],
         "the paper's, not lossless": values,
         "shared down the tree": shared,
         "the most probable strings": ours,

@@ -19,7 +19,7 @@ def draw(rows: list[Row], folder: Path) -> None:
     colours = {name: plt.colormaps["tab20"](i % 20) for i, name in enumerate(names)}
     sizes = list(dict.fromkeys(row["size"] for row in rows))
     figure, axes = plt.subplots(
-        1, len(sizes), figsize=(6 * len(sizes), 6), sharey=True, squeeze=False
+        1, len(sizes), figsize=(6 * len(sizes) + 2, 6), sharey=True, squeeze=False
     )
     for axis, size in zip(axes[0], sizes, strict=True):
         for row in (row for row in rows if row["size"] == size):
@@ -33,9 +33,10 @@ def draw(rows: list[Row], folder: Path) -> None:
         )
         axis.grid(alpha=0.3)
     axes[0][0].set(ylabel="bits a byte of held-out text")
-    axes[0][-1].legend(fontsize=7)
+    shown = axes[0][0].get_legend_handles_labels()  # the smallest size has all tokenizations
+    axes[0][-1].legend(*shown, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     _save(figure, folder / "compute.png")
-    figure, axis = plt.subplots(figsize=(7, 6))
+    figure, axis = plt.subplots(figsize=(9, 6))
     for name in names:
         own = [row for row in rows if row["name"] == name]
         axis.plot(
@@ -47,7 +48,7 @@ def draw(rows: list[Row], folder: Path) -> None:
         xscale="log", xlabel="weights without embeddings", ylabel="bits a byte of held-out text"
     )
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     _save(figure, folder / "size.png")
 
 
