@@ -63,6 +63,17 @@ def split_off(documents: list[bytes], held_out: int) -> tuple[list[bytes], list[
     return [d for i, d in enumerate(documents) if i % every != every - 1], measured
 
 
+def join(documents: Iterable[tuple[np.ndarray, int]], vocab: int) -> Tokens:
+    """Documents, each its tokens and its bytes, with end marks."""
+    parts, total, count = [np.zeros(0, np.int32)], 0, 0
+    end = np.array([vocab - 1], np.int32)
+    for ids, size in documents:
+        parts += [ids.astype(np.int32), end]
+        total += size
+        count += 1
+    return Tokens(np.concatenate(parts), vocab, total, count)
+
+
 def kind_of(stream: streams.Tokenization) -> np.dtype[Any]:
     """The type of its tokens."""
     return np.dtype("<u1" if stream.token_bits == 8 else "<u2")
@@ -172,14 +183,7 @@ class Tokenizer:
 
     def tokens(self, documents: Iterable[bytes]) -> Tokens:
         """All of them, with end marks."""
-        parts, total, count = [], 0, 0
-        end = np.array([self.vocab - 1], np.int32)
-        for document in documents:
-            parts += [self.encode(document).astype(np.int32), end]
-            total += len(document)
-            count += 1
-        ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        return Tokens(ids, self.vocab, total, count)
+        return join(((self.encode(d), len(d)) for d in documents), self.vocab)
 
 
 def _windows(width: int, bits: int, every: int = 1, align: str | None = None) -> Any:
@@ -238,15 +242,11 @@ def read_tokens(path: Path) -> tuple[Tokens, streams.Tokenization]:
     """A file of ``nzip tokenize``. Raises FormatError and ModelNotFoundError."""
     tokenization, rows = files.read_tokens(path)
     kind = kind_of(tokenization)
-    end = np.array([tokenization.vocab_size], np.int32)
-    parts, total, count = [], 0, 0
-    for row, size in rows:
-        parts += [np.frombuffer(row, kind).astype(np.int32), end]
-        total += size
-        count += 1
-    if not parts:
+    arrays = ((np.frombuffer(row, kind), size) for row, size in rows)
+    tokens = join(arrays, tokenization.vocab_size + 1)
+    if not tokens.documents:
         raise FormatError(f"{path}: no documents")
-    return Tokens(np.concatenate(parts), tokenization.vocab_size + 1, total, count), tokenization
+    return tokens, tokenization
 
 
 def last_documents(tokens: Tokens, share: float) -> tuple[Tokens, Tokens]:

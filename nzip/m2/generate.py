@@ -31,22 +31,20 @@ def generate(
     torch.set_num_threads(1)
     began = time.monotonic()
     made: list[int] = []
-    seconds = 0.0
     text = b""
     while len(text) < size:
-        more, took = sample(model, [end, *ids, *made], 64, seed + len(made), temperature)
-        seconds += took
+        more, _ = sample(model, [end, *ids, *made], 64, seed + len(made), temperature)
         stop = more.index(end) if end in more else len(more)
         made += more[:stop]
         text = decode(tokenizer, np.array([*ids, *made]))[len(prompt) :]
         if stop < len(more):
             break
-    total = time.monotonic() - began
+    seconds = time.monotonic() - began
     figures = {
         "tokens": len(made),
         "bytes": len(text),
-        "seconds": round(total, 3),
-        "bytes/s": round(len(text) / total, 1) if total else 0.0,
+        "seconds": round(seconds, 3),
+        "bytes/s": round(len(text) / seconds, 1) if seconds else 0.0,
     }
     return text[:size], figures
 
