@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,9 @@ def test_pieces_hold_the_text_and_end_between_characters():
     assert not set(train) & set(held_out)
 
 
-def test_cross_entropy_and_its_gradient_are_those_of_torch():
+@pytest.mark.parametrize("chunk", [24, 10])
+def test_cross_entropy_and_its_gradient_are_those_of_torch(chunk, monkeypatch):
+    monkeypatch.setattr("nzip.m2.model.CHUNK", chunk)
     torch.manual_seed(3)
     model = M2(Config(vocab=50, layers=2, width=32, heads=2, context=8))
     tokens, targets = torch.randint(0, 50, (3, 8)), torch.randint(0, 50, (3, 8))
@@ -201,6 +204,15 @@ def test_training_learns_and_resumes_where_it_was(small, tmp_path):
     assert [r["bpb"] for r in again.run()] == pytest.approx([r["bpb"] for r in rows], abs=1e-3)
     with pytest.raises(ValueError, match="other settings"):
         loop.Trainer(config, options(rate=1.0), *small, device="cpu", checkpoint=path)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles with g++")
+def test_compiled_blocks_train_the_same_model(small):
+    config = Config(257, *compare.SIZES["tiny"], 32)
+    plain = loop.Trainer(config, options(rate=1e-3), *small, device="cpu")
+    compiled = loop.Trainer(config, options(rate=1e-3), *small, device="cpu", compiled=True)
+    expected = [row["bpb"] for row in plain.run()]
+    assert [row["bpb"] for row in compiled.run()] == pytest.approx(expected, abs=2e-2)
 
 
 def test_entropy_of_what_follows_a_token():

@@ -27,6 +27,7 @@ def train(
     rate: float | None,
     seed: int,
     device: str | None,
+    compiled: bool,
 ) -> list[Row]:
     """Train a model on a file of tokens and write it. Raises ValueError and FormatError."""
     if size not in comparison.SIZES:
@@ -46,7 +47,8 @@ def train(
         rate=rate or comparison.RATES[size],
         seed=seed,
     )
-    trainer = Trainer(config, options, tokens, measured, device, output.with_suffix(".checkpoint"))
+    checkpoint = output.with_suffix(".checkpoint")
+    trainer = Trainer(config, options, tokens, measured, device, checkpoint, compiled)
     rows = trainer.run(
         lambda row: comparison.say(
             f"step {row['step']}/{trainer.steps}: {row['bpb']:.4f} bits a byte of held-out text,"
