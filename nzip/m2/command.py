@@ -91,5 +91,5 @@ def meaning_table(paths: list[Path], names: list[str] | None, total: int) -> str
     for name in names or list(comparison.NAMES):
         tokenizer = data.Tokenizer(name, documents)
         found = meaning.of_tokens(tokenizer, documents)
-        rows.append({"name": name, "label": data.label(name), "meaning": found})
+        rows.append({"name": name, "meaning": found})
     return "\n".join(meaning.table(rows)) + "\n"

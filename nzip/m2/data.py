@@ -217,9 +217,9 @@ LABELS = {
     "eqinfo-24-8": "EqualInfoAC[b=24, v=256]",
     "eqinfo-32-8": "EqualInfoAC[b=32, v=256]",
     "eqinfo-64-8": "EqualInfoAC[b=64, v=256]",
-    "eqinfo-16-8-carry": "the same [b=16, v=256], M1 never reset",
-    "eqinfo-16-8-every-2": "the same [b=16, v=256], M1 reset at every other window",
-    "eqinfo-16-16-word": "the same [b=16, v=65k], aligned to words",
+    "eqinfo-16-8-carry": "EqualInfoAC[b=16, v=256], M1 never reset",
+    "eqinfo-16-8-every-2": "EqualInfoAC[b=16, v=256], M1 reset at every other window",
+    "eqinfo-16-16-word": "EqualInfoAC[b=16, v=65k], aligned to words",
     "padded-16": "zero-padded windows [b=16, v=65k]",
 }
 

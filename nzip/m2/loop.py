@@ -211,8 +211,8 @@ class Trainer:
     def _share_gradients(self) -> None:
         if self.world > 1:
             for parameter in self.model.parameters():
-                dist.all_reduce(parameter.grad)
                 assert parameter.grad is not None
+                dist.all_reduce(parameter.grad)
                 parameter.grad /= self.world
 
     @property

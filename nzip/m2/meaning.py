@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import collections
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..tokens import streams
-
-if TYPE_CHECKING:
-    from .data import Tokenizer
+from .data import Tokenizer, label
 
 OFTEN = 8  # occurrences from which a token counts
 PREFIXES = (1, 2, 4)  # bytes of text
@@ -94,5 +92,5 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             for size in ("1", "4")
             for key in ("given", "alone")
         ]
-        out.append(f"| {row['label']} | {' | '.join(cells)} |")
+        out.append(f"| {label(row['name'])} | {' | '.join(cells)} |")
     return out

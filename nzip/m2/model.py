@@ -77,7 +77,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def rotary(context: int, size: int) -> Tensor:
-    """Angles [context, size / 2] as complex numbers of length one."""
+    """Cosines and sines [2, context, size / 2] of the angles."""
     frequencies = 10_000.0 ** (-torch.arange(0, size, 2) / size)
     angles = torch.outer(torch.arange(context), frequencies)
     return torch.stack([angles.cos(), angles.sin()])

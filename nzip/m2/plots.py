@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from .data import label
 from .loop import Row
 
 matplotlib.use("Agg")
@@ -26,7 +27,7 @@ def draw(rows: list[Row], folder: Path) -> None:
             axis.plot(
                 [point["flops"] for point in row["curve"]],
                 [point["bpb"] for point in row["curve"]],
-                marker=".", color=colours[row["name"]], label=row["label"],
+                marker=".", color=colours[row["name"]], label=label(row["name"]),
             )  # fmt: skip
         axis.set(
             xscale="log", xlabel="FLOPs of training", title=f"{size} weights without embeddings"
@@ -42,7 +43,7 @@ def draw(rows: list[Row], folder: Path) -> None:
         axis.plot(
             [row["parameters"] for row in own],
             [row["bpb"] for row in own],
-            marker="o", color=colours[name], label=own[0]["label"],
+            marker="o", color=colours[name], label=label(name),
         )  # fmt: skip
     axis.set(
         xscale="log", xlabel="weights without embeddings", ylabel="bits a byte of held-out text"
