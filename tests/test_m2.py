@@ -206,6 +206,15 @@ def test_training_learns_and_resumes_where_it_was(small, tmp_path):
         loop.Trainer(config, options(rate=1.0), *small, device="cpu", checkpoint=path)
 
 
+def test_text_is_made_up_to_the_token_that_ends_it():
+    torch.manual_seed(1)
+    model = M2(Config(257, *compare.SIZES["tiny"], 32)).eval()
+    ids, _ = loop.sample(model, [256], 40)  # more than the context
+    assert len(ids) == 40
+    at = next(i for i in range(35, 40) if ids[i] not in ids[:i])
+    assert loop.sample(model, [256], 40, stop=ids[at])[0] == ids[: at + 1]
+
+
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles with g++")
 def test_compiled_blocks_train_the_same_model(small):
     config = Config(257, *compare.SIZES["tiny"], 32)

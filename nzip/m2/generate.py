@@ -33,11 +33,11 @@ def generate(
     made: list[int] = []
     text = b""
     while len(text) < size:
-        more, _ = sample(model, [end, *ids, *made], 64, seed + len(made), temperature)
-        stop = more.index(end) if end in more else len(more)
-        made += more[:stop]
+        more, _ = sample(model, [end, *ids, *made], 64, seed + len(made), temperature, end)
+        ended = more[-1] == end
+        made += more[:-1] if ended else more
         text = decode(tokenizer, np.array([*ids, *made]))[len(prompt) :]
-        if stop < len(more):
+        if ended:
             break
     seconds = time.monotonic() - began
     figures = {

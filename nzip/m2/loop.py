@@ -255,9 +255,15 @@ def _loss(model: M2, rows: np.ndarray, device: torch.device) -> float:
 @_eager
 @torch.no_grad()
 def sample(
-    model: M2, prompt: list[int], count: int, seed: int = 1, temperature: float = 1.0
+    model: M2,
+    prompt: list[int],
+    count: int,
+    seed: int = 1,
+    temperature: float = 1.0,
+    stop: int | None = None,
 ) -> tuple[list[int], float]:
-    """``count`` tokens that follow the prompt, one at a time, and the seconds that took.
+    """``count`` tokens that follow the prompt, one at a time, and the seconds that took; fewer
+    where ``stop`` is drawn, which is then the last.
 
     With the prompt they may be more than the context: then it is begun anew with its second half.
     """
@@ -274,6 +280,8 @@ def sample(
         odds = torch.softmax(logits[0].cpu() / temperature, 0)
         ids.append(int(torch.multinomial(odds, 1, generator=generator)))
         feed = ids[-1:]
+        if feed == [stop]:
+            break
     return ids[len(prompt) :], time.monotonic() - began
 
 
