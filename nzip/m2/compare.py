@@ -160,7 +160,6 @@ def latency(trainer: Trainer, bytes_per_token: float) -> float:
     torch.set_num_threads(1)
     count = 100
     prompt = [trainer.config.vocab - 1]
-    sample(trainer.model, prompt, 10)
     seconds = min(sample(trainer.model, prompt, count)[1] for _ in range(3))
     torch.set_num_threads(threads)
     return 1000 * seconds / count / bytes_per_token

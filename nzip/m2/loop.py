@@ -279,9 +279,9 @@ def sample(
         logits, cache = model.next(torch.tensor([feed], device=device), cache)
         odds = torch.softmax(logits[0].cpu() / temperature, 0)
         ids.append(int(torch.multinomial(odds, 1, generator=generator)))
-        feed = ids[-1:]
-        if feed == [stop]:
+        if ids[-1] == stop:
             break
+        feed = ids[-1:]
     return ids[len(prompt) :], time.monotonic() - began
 
 

@@ -54,6 +54,5 @@ def draw(rows: list[Row], folder: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.tight_layout()
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
