@@ -8,7 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
-HEADERS = ("common.h", "coder.h", "engine.h", "tables.h", "target.h", "trie.h")
+HEADERS = ("common.h", "coder.h", "engine.h", "tables.h", "target.h", "trail.h", "trie.h")
 PARTS = ("engine.inc", "m1.inc", "adaptive.inc", "ac.inc", "windows.inc")
 flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
@@ -29,6 +29,9 @@ def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Exten
             *(KERNEL + name for name in HEADERS + PARTS),
             TRAIN + "cell.h",
             TRAIN + "cell.inc",
+            TRAIN + "cell_engine.inc",
+            TRAIN + "rows.h",
+            TRAIN + "rows.inc",
         ],
         extra_compile_args=[*flags, *more_flags],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
@@ -49,7 +52,20 @@ setup(
                 KERNEL + "engine_avx2.c",
                 KERNEL + "engine_avx512.c",
             ),
-            extension("_cell", TRAIN + "cell.c", more_flags=flags and ["-fno-trapping-math"]),
+            extension(
+                "_cell",
+                *(
+                    TRAIN + name
+                    for name in (
+                        "cell.c",
+                        "cell_portable.c",
+                        "cell_avx2.c",
+                        "cell_avx512.c",
+                        "rows.c",
+                    )
+                ),
+                more_flags=flags and ["-fno-trapping-math", "-fno-math-errno", "-Wno-psabi"],
+            ),
         ],
         build_dir="build",
     ),

@@ -75,20 +75,18 @@ static double peak(void) {
     } while (0)
 
 static void shape(const char *name, int hidden, int blocks, int embed, double rate) {
-    nz_weights w = {hidden, blocks, embed, 7, {1, 2, 3, 4, 6, NZ_WORD, NZ_WORDS}, {8, 14, 15, 16, 16, 16, 16}, 0, 0, {0}, {0}, {0}, {0}};
-    size_t n = (size_t)hidden, e = (size_t)embed, table_rows = 256 + (1 << 14) + (1 << 15) + 4 * (1 << 16);
+    nz_weights w = {.hidden = hidden, .blocks = blocks, .tables = {8, 2, embed, 1 << 19, {1, 2, 3, 4, 5, 6, NZ_WORD, NZ_WORDS}, 0, 0}};
+    size_t n = (size_t)hidden, e = (size_t)embed, size = (size_t)w.tables.buckets * NZ_BUCKET;
     size_t rows = 4 * n * (size_t)blocks + 256, cells = rows * (n + e);
-    int8_t *table = malloc(table_rows * e), *weights = malloc(cells);
-    uint8_t *check = malloc(table_rows);
+    int8_t *weights = malloc(cells);
+    uint8_t *lines = malloc(size);
     int32_t *scale = malloc(rows * sizeof *scale);
     uint32_t seed = 1;
 #define RANDOM() ((seed = seed * 1664525u + 1013904223u) >> 8)
-    for (size_t i = 0; i < table_rows * e; i++) table[i] = (int8_t)RANDOM();
+    for (size_t i = 0; i < size; i++) lines[i] = (uint8_t)RANDOM();
     for (size_t i = 0; i < cells; i++) weights[i] = (int8_t)(RANDOM() % 127) - 63;
     for (size_t i = 0; i < rows; i++) scale[i] = 100;
-    for (size_t i = 0; i < table_rows; i++) check[i] = 0; /* one key in 256 */
-    w.table = table;
-    w.check = check;
+    w.tables.lines = w.tables.absent = lines;
     nz_layer all = {weights, scale, scale};
     w.enter = w.gates = w.leave = w.out = all;
     int bad;
@@ -117,10 +115,10 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
             add_units(s.x, s.z, lanes * hidden);
             ALL normalise(s.x + l * hidden, hidden, s.act + l * hidden);
         });
-        const int8_t *row[8][NZ_MAX_CONTEXTS];
+        const uint8_t *row[8][NZ_MAX_CONTEXTS];
         TIME("embeddings", 0.0, {
             ALL {
-                s.history[l] = (uint64_t)RANDOM() * 0x9E3779B97F4A7C15ull;
+                s.trail[l].last = (uint64_t)RANDOM() * NZ_HASH;
                 m1_rows(&s, l, row[l]);
             }
             ALL m1_embed(m, row[l], s.last + l * m->width + hidden);
@@ -132,8 +130,7 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
         m1_free(&s);
     }
     nz_model_free(m);
-    free(table);
-    free(check);
+    free(lines);
     free(weights);
     free(scale);
 }

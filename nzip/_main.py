@@ -6,19 +6,20 @@ Without a command nzip is a filter like gzip, which is how tar, rsync and logrot
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from . import __version__
 
-COMMANDS = (
-    *("compress", "decompress", "test", "info", "bench"),
-    *("train", "eval", "models", "sample", "tokenize", "detokenize", "m2"),
-)
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-WITH_VALUE = "mwoT"  # short options that take one
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+FILTERS = {"-t": "test", "--test": "test", "-d": "decompress", "--decompress": "decompress"}
+# Malformed values of these are not worth failing for.
+WHOLE_NUMBERS = {"NZIP_LEVEL": range(1, 10), "NZIP_THREADS": range(1 << 16)}
 
 
 class Signalled(BaseException):
@@ -42,64 +43,159 @@ def _catch_signals() -> None:
 
 def _die(number: int) -> int:
     """End by the signal itself, as a shell expects it."""
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     return 128 + number
 
 
-def expand(args: list[str]) -> list[str]:
+def _fill_closed() -> None:
+    """Give descriptors 0 to 2 something to refer to, so that no file gets one of these numbers.
+
+    ``sys.stdin`` and ``sys.stdout`` stay None where they were closed; messages go nowhere then.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
+
+def _check_environment() -> None:
+    for name, values in WHOLE_NUMBERS.items():
+        text = os.environ.get(name)
+        if text and not (text.isascii() and text.isdigit() and int(text) in values):
+            print(f"nzip: {name} is {text!r}, which is no such number; ignored", file=sys.stderr)
+            del os.environ[name]
+
+
+def _takes_value(command: Any, option: str) -> bool:
+    """True if an argument follows that option of a command."""
+    return any(
+        option in parameter.opts and not parameter.is_flag
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+    )
+
+
+def expand(args: list[str], command: Any) -> list[str]:
     """``-9c`` as ``--level 9 -c``: digits among clustered short flags are levels."""
     out: list[str] = []
-    for place, arg in enumerate(args):
+    place = 0
+    while place < len(args):
+        arg = args[place]
+        place += 1
         if arg == "--":
-            return out + args[place:]
+            return [*out, *args[place - 1 :]]
         if len(arg) < 2 or arg[0] != "-" or arg[1] == "-":
             out.append(arg)
-            continue
-        for at, letter in enumerate(arg[1:], 1):
-            if letter in WITH_VALUE:
-                out.append("-" + arg[at:])
-                break
-            out += ["--level", letter] if letter.isdigit() else ["-" + letter]
+        else:
+            out += _expand_cluster(arg[1:], command)
+        if "=" not in arg and out[-1] != "-" and _takes_value(command, out[-1]):
+            out += args[place : place + 1]
+            place += 1
     return out
 
 
-def with_command(args: list[str]) -> list[str]:
-    """The arguments behind a command: the one given, or that of filter mode."""
-    args = expand(args)
-    if args and (args[0] in COMMANDS or args[0] in ("--help", "-h")):
+def _expand_cluster(letters: str, command: Any) -> list[str]:
+    out = []
+    at = 0
+    while at < len(letters):
+        letter = letters[at]
+        if letter.isdigit() and letter.isascii():
+            end = at + 1
+            while end < len(letters) and letters[end].isdigit():
+                end += 1
+            # In one piece: what is expanded takes no value from behind it.
+            out.append(f"--level={letters[at:end]}")
+            at = end
+        elif _takes_value(command, "-" + letter):
+            return [*out, "-" + letters[at:]]
+        else:
+            out.append("-" + letter)
+            at += 1
+    return out
+
+
+def _mistyped(name: str, commands: list[str]) -> str | None:
+    """The command that a word was probably meant to be."""
+    if not name.isalpha() or os.path.lexists(name):
+        return None
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, commands, 1, 0.75)), None)
+
+
+class UsageError(Exception):
+    """A wrong call; exit code 2."""
+
+
+def with_command(args: list[str], group: Any) -> list[str]:
+    """The arguments behind a command: the one given, or that of filter mode. Raises UsageError."""
+    commands = group.commands
+    first = args[0] if args else ""
+    if first in ("-h", "--help", "-V", "--version") or "completion" in first:
         return args
-    end = args.index("--") if "--" in args else len(args)
-    flags, rest = args[:end], args[end:]
-    command = "compress"
-    for short, long, name in (("-t", "--test", "test"), ("-d", "--decompress", "decompress")):
-        if short in flags or long in flags:
-            command = name
-            flags = [flag for flag in flags if flag not in (short, long)]
-    if command != "compress":  # tar appends -d to whatever it was given: a level means nothing here
-        while "--level" in flags:
-            at = flags.index("--level")
-            del flags[at : at + 2]
-    return [command, *flags, *rest]
+    # A word that is a command's is one, unless it is all there is and a file has that name.
+    if first in commands and not (len(args) == 1 and Path(first).is_file()):
+        command, rest = commands[first], args[1:]
+        if hasattr(command, "commands"):  # a group: its own commands have options
+            inner = rest[0] if rest else ""
+            if inner not in command.commands:
+                return args
+            return [first, inner, *expand(rest[1:], command.commands[inner])]
+        return [first, *expand(rest, command)]
+    meant = _mistyped(first, list(commands))
+    if meant is not None:
+        raise UsageError(f"no command or file {first!r}; did you mean '{meant}'?")
+    expanded = expand(args, commands["compress"])
+    end = expanded.index("--") if "--" in expanded else len(expanded)
+    flags, rest = expanded[:end], expanded[end:]
+    name = next((name for flag, name in FILTERS.items() if flag in flags), "compress")
+    return [name, *(flag for flag in flags if flag not in FILTERS), *rest]
+
+
+def _run(args: list[str]) -> int:
+    from .cli import make_group
+
+    group = make_group()
+    result = group(with_command(args, group), prog_name="nzip", standalone_mode=False)
+    return result if isinstance(result, int) else 0
 
 
 def main() -> int:
     """Run the program; returns the exit code."""
-    args = sys.argv[1:]
+    _fill_closed()
+    try:
+        code = _guarded(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except OSError as error:  # what was printed does not fit, /dev/full for one
+        print(f"nzip: {describe(error)}", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more
+        return 1
+
+
+def _guarded(args: list[str]) -> int:
     if args in (["--version"], ["-V"]):
         print(f"nzip {__version__}")
         return 0
-    if not args and sys.stdin.isatty():
+    if not args and sys.stdin is not None and sys.stdin.isatty():
         args = ["--help"]
+    _check_environment()
     _catch_signals()
     try:
-        from .cli import app
-
-        result = app(with_command(args), prog_name="nzip", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        return _run(args)
     except Signalled as signalled:
         return _die(signalled.number)
+    except UsageError as error:
+        print(f"nzip: {error}", file=sys.stderr)
+        return 2
     except Exception as error:
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if show is not None and code is not None:  # a usage error of Typer's

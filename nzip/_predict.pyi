@@ -10,27 +10,64 @@ class Predictor:
         blocks: int,
         embed: int,
         contexts: Sequence[int],
-        table_bits: Sequence[int],
+        ways: int,
+        buckets: int,
         tensors: Mapping[str, Buffer],
     ) -> None: ...
+
+class Stopped(Exception): ...
+
+class Watch:
+    done: int
+    stopped: bool
+    def stop(self) -> None: ...
 
 def engine_name() -> str: ...
 def block_lanes(size: int, adapt: bool) -> int: ...
 def ac_encode(
-    predictor: Predictor | None, adapt: bool, text: Buffer, room: int = 0
+    predictor: Predictor | None,
+    adapt: bool,
+    text: Buffer,
+    room: int = 0,
+    watch: Watch | None = None,
 ) -> bytes | None: ...
 def ac_decode(
-    predictor: Predictor | None, adapt: bool, code: Buffer, size: int, prompt: bytes = b""
+    predictor: Predictor | None,
+    adapt: bool,
+    code: Buffer,
+    size: int,
+    prompt: bytes = b"",
+    watch: Watch | None = None,
 ) -> bytes: ...
-def ac_probabilities(predictor: Predictor | None, adapt: bool, text: Buffer) -> bytearray: ...
+def ac_probabilities(
+    predictor: Predictor | None, adapt: bool, text: Buffer, watch: Watch | None = None
+) -> bytearray: ...
 def eqinfo_encode(
-    predictor: Predictor, width: int, text: Buffer, room: int = 0, reset_every: int = 1
+    predictor: Predictor,
+    width: int,
+    text: Buffer,
+    room: int = 0,
+    reset_every: int = 1,
+    watch: Watch | None = None,
 ) -> bytes | None: ...
 def eqinfo_decode(
-    predictor: Predictor, width: int, code: Buffer, limit: int, reset_every: int = 1
+    predictor: Predictor,
+    width: int,
+    code: Buffer,
+    limit: int,
+    reset_every: int = 1,
+    watch: Watch | None = None,
 ) -> bytes: ...
 def eqinfo_starts(
-    predictor: Predictor, width: int, text: Buffer, reset_every: int = 1
+    predictor: Predictor,
+    width: int,
+    text: Buffer,
+    reset_every: int = 1,
+    watch: Watch | None = None,
 ) -> bytearray: ...
-def eqinfo_tree(predictor: Predictor, width: int) -> tuple[bytearray, bytearray]: ...
-def logits(predictor: Predictor, text: Buffer, lanes: int = 1) -> bytearray: ...
+def eqinfo_tree(
+    predictor: Predictor, width: int, watch: Watch | None = None
+) -> tuple[bytearray, bytearray]: ...
+def logits(
+    predictor: Predictor, text: Buffer, lanes: int = 1, watch: Watch | None = None
+) -> bytearray: ...

@@ -17,35 +17,96 @@ cdef extern from "kernel/coder.h" nogil:
 cdef extern from "kernel/engine.h" nogil:
     ctypedef struct nz_model:
         pass
+    ctypedef struct nz_watch:
+        int (*poll)(void *, size_t) noexcept
+        void *context
     ctypedef struct nz_engine:
         const char *name
-        size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t) noexcept nogil
-        int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t) noexcept nogil
-        int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *) noexcept nogil
-        size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t, uint32_t *) noexcept nogil
-        int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, size_t, uint8_t **, size_t *) noexcept nogil
-        int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *) noexcept nogil
-        int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *) noexcept nogil
+        size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t,
+                            const nz_watch *) noexcept nogil
+        int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t,
+                         const nz_watch *) noexcept nogil
+        int (*ac_probabilities)(const nz_model *, int, const uint8_t *, size_t, uint16_t *,
+                                const nz_watch *) noexcept nogil
+        size_t (*eqinfo_encode)(const nz_model *, int, int, const uint8_t *, size_t, uint8_t *, size_t, uint32_t *,
+                                const nz_watch *) noexcept nogil
+        int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, size_t, uint8_t **, size_t *,
+                             const nz_watch *) noexcept nogil
+        int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *, const nz_watch *) noexcept nogil
+        int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *, const nz_watch *) noexcept nogil
+    size_t NZ_NO_ROOM, NZ_NO_MEMORY, NZ_STOPPED
+    int NZ_FAILED_MEMORY, NZ_BAD_CODE, NZ_GAVE_UP
     const nz_engine *nz_engine_select(const char *)
     int nz_block_lanes(size_t, int)
     ctypedef struct nz_layer:
         const int8_t *weights
         const int32_t *mult
         const int32_t *bias
-    ctypedef struct nz_weights:
-        int hidden, blocks, embed, contexts
+    ctypedef struct nz_tables:
+        int contexts, ways, embed
+        uint32_t buckets
         int context[12]
-        int table_bits[12]
-        const int8_t *table
-        const uint8_t *check
+        const uint8_t *lines
+        const uint8_t *absent
+    ctypedef struct nz_weights:
+        int hidden, blocks
+        nz_tables tables
         nz_layer enter, gates, leave, out
     nz_model *nz_model_new(const nz_weights *, int *)
     void nz_model_free(nz_model *)
 
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+
+class Stopped(Exception):
+    """A call gave up its work because its ``Watch`` was told to."""
+
+
+cdef class Watch:
+    """Follows one or more calls of this module: the bytes that they have done, and a way to stop them.
+
+    A call in the main thread also runs signal handlers on its way; an exception that one raises comes
+    out of the call within some milliseconds.
+    """
+
+    cdef public size_t done  # by the call at hand
+    cdef public bint stopped
+    cdef object error
+
+    def stop(self):
+        """Have all calls give up, now and from now on, with ``Stopped``."""
+        self.stopped = True
+
+    cdef fail(self):
+        """Raise what made a call give up."""
+        error, self.error = self.error, None
+        raise error or Stopped()
+
+
+cdef int _poll(void *context, size_t done) noexcept with gil:
+    watch = <Watch>context
+    watch.done = done
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        watch.error = error
+        return 1
+    return watch.stopped
+
+
+cdef Watch _watch(Watch given, nz_watch *watch):
+    """Fills the kernel's watch; returns what keeps it alive."""
+    given = given or Watch()
+    watch.poll, watch.context = _poll, <void *>given
+    given.done = 0
+    if given.stopped:
+        given.fail()
+    return given
+
+
 cdef const nz_engine *_engine = NULL
-cdef size_t _NO_ROOM = <size_t>-1
-cdef size_t _NO_MEMORY = <size_t>-2
 
 
 cdef const nz_engine *_get_engine() except NULL:
@@ -84,17 +145,19 @@ cdef class Predictor:
     """
 
     cdef nz_model *model
-    cdef const uint8_t[::1] table  # these keep the mapped file alive
-    cdef const uint8_t[::1] check
+    cdef const uint8_t[::1] lines  # these keep the mapped file alive
+    cdef const uint8_t[::1] absent
 
-    def __cinit__(self, int hidden, int blocks, int embed, contexts, table_bits, dict tensors):
+    def __cinit__(self, int hidden, int blocks, int embed, contexts, int ways, uint32_t buckets, dict tensors):
         cdef nz_weights w
         cdef int i, bad = 0
-        w.hidden, w.blocks, w.embed, w.contexts = hidden, blocks, embed, len(contexts)
-        for i in range(w.contexts):
-            w.context[i], w.table_bits[i] = contexts[i], table_bits[i]
-        self.table, self.check = tensors["table"], tensors["check"]
-        w.table, w.check = <const int8_t *>&self.table[0], &self.check[0]
+        w.hidden, w.blocks = hidden, blocks
+        w.tables.embed, w.tables.ways, w.tables.buckets = embed, ways, buckets
+        w.tables.contexts = len(contexts)
+        for i in range(w.tables.contexts):
+            w.tables.context[i] = contexts[i]
+        self.lines, self.absent = tensors["lines"], tensors["absent"]
+        w.tables.lines, w.tables.absent = &self.lines[0], &self.absent[0]
         native = {name: _words(part) for name, part in tensors.items() if "_" in name}
         _layer(&w.enter, tensors, native, "enter")
         _layer(&w.gates, tensors, native, "gates")
@@ -129,16 +192,28 @@ cdef _layer(nz_layer *layer, dict tensors, dict native, name):
         layer.bias = <const int32_t *>&bias[0]
 
 
-cdef _finish(uint8_t *out, size_t size):
+cdef _finish(Watch watch, uint8_t *out, size_t size):
     """The encoded block as bytes, or None if it did not fit."""
-    if size == _NO_MEMORY:
+    if size == NZ_NO_MEMORY:
         raise MemoryError
-    return None if size == _NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
+    if size == NZ_STOPPED:
+        watch.fail()
+    return None if size == NZ_NO_ROOM else PyBytes_FromStringAndSize(<char *>out, size)
 
 
-def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None, size_t room=0):
+cdef _check(Watch watch, int rc):
+    """Raise what a call's result says; BAD_CODE is the caller's."""
+    if rc == NZ_GAVE_UP:
+        watch.fail()
+    if rc == NZ_FAILED_MEMORY:
+        raise MemoryError
+
+
+def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None, size_t room=0, Watch watch=None):
     """Encode a block; None if the code takes ``room`` bytes more than the text or more than that."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef const nz_model *model = NULL if predictor is None else predictor.model
     cdef size_t n = text.shape[0], size
     if n == 0:
@@ -148,15 +223,18 @@ def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None,
         raise MemoryError
     try:
         with nogil:
-            size = engine.ac_encode(model, adapt, &text[0], n, out, n + room - 1)
-        return _finish(out, size)
+            size = engine.ac_encode(model, adapt, &text[0], n, out, n + room - 1, &w)
+        return _finish(watch, out, size)
     finally:
         free(out)
 
 
-def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size, bytes prompt=b""):
+def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size, bytes prompt=b"",
+              Watch watch=None):
     """Decode a block of ``size`` bytes, of which the prompt is known and not in the code."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef const nz_model *model = NULL if predictor is None else predictor.model
     cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
     cdef size_t length = code.shape[0]
@@ -168,16 +246,17 @@ def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t s
         raise ValueError("a prompt longer than the block")
     memcpy(target, PyBytes_AsString(prompt), known)
     with nogil:
-        rc = engine.ac_decode(model, adapt, source, length, target, size, known)
-    if rc:
-        raise MemoryError
+        rc = engine.ac_decode(model, adapt, source, length, target, size, known, &w)
+    _check(watch, rc)
     return result
 
 
-def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text not None):
+def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text not None, Watch watch=None):
     """Probability (1..65535) of a one at each bit of a block: native uint16 [len(text), 8] in a
     bytearray."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef const nz_model *model = NULL if predictor is None else predictor.model
     cdef size_t n = text.shape[0]
     cdef int rc
@@ -185,17 +264,18 @@ def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text no
     cdef uint8_t[::1] view = result
     if n:
         with nogil:
-            rc = engine.ac_probabilities(model, adapt, &text[0], n, <uint16_t *>&view[0])
-        if rc:
-            raise MemoryError
+            rc = engine.ac_probabilities(model, adapt, &text[0], n, <uint16_t *>&view[0], &w)
+        _check(watch, rc)
     return result
 
 
 def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] text not None,
-                  size_t room=0, int reset_every=1):
+                  size_t room=0, int reset_every=1, Watch watch=None):
     """Encode a block as windows of ``width`` bits; None as for ac_encode. M1 starts afresh at every
     ``reset_every``-th window, or with 0 at the first only."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef size_t n = text.shape[0], size
     if n == 0:
         raise ValueError("an empty block")
@@ -204,15 +284,19 @@ def eqinfo_encode(Predictor predictor not None, int width, const uint8_t[::1] te
         raise MemoryError
     try:
         with nogil:
-            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, n + room - 1, NULL)
-        return _finish(out, size)
+            size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, n + room - 1,
+                                        NULL, &w)
+        return _finish(watch, out, size)
     finally:
         free(out)
 
 
-def eqinfo_starts(Predictor predictor not None, int width, const uint8_t[::1] text not None, int reset_every=1):
+def eqinfo_starts(Predictor predictor not None, int width, const uint8_t[::1] text not None, int reset_every=1,
+                  Watch watch=None):
     """Where each window of a text begins in it: native uint32 in a bytearray."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef size_t n = text.shape[0], size, room = n * (<size_t>width // 8 + 1) + 1
     if n == 0:
         return bytearray()
@@ -224,27 +308,28 @@ def eqinfo_starts(Predictor predictor not None, int width, const uint8_t[::1] te
     try:
         with nogil:
             size = engine.eqinfo_encode(predictor.model, width, reset_every, &text[0], n, out, room,
-                                        <uint32_t *>&view[0])
+                                        <uint32_t *>&view[0], &w)
+        _finish(watch, out, 0 if size < NZ_STOPPED else size)
     finally:
         free(out)
-    if size == _NO_MEMORY:
-        raise MemoryError
     return starts[: 4 * (8 * size // <size_t>width)]
 
 
 def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] code not None,
-                  size_t limit, int reset_every=1):
+                  size_t limit, int reset_every=1, Watch watch=None):
     """The text of windows; ValueError if it has more than ``limit`` bytes or no encoder writes such a
     code."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
     cdef size_t length = code.shape[0], n
     cdef uint8_t *text
     cdef int rc
     with nogil:
-        rc = engine.eqinfo_decode(predictor.model, width, reset_every, source, length, limit, &text, &n)
-    if rc == -1:
-        raise MemoryError
+        rc = engine.eqinfo_decode(predictor.model, width, reset_every, source, length, limit, &text, &n,
+                                  &w)
+    _check(watch, rc)
     if rc:
         raise ValueError("windows that no encoder writes")
     try:
@@ -253,11 +338,13 @@ def eqinfo_decode(Predictor predictor not None, int width, const uint8_t[::1] co
         free(text)
 
 
-def eqinfo_tree(Predictor predictor not None, int width):
+def eqinfo_tree(Predictor predictor not None, int width, Watch watch=None):
     """The dictionary of windows of ``width`` bits, at most 20 (docs/format.md): for each codeword, in order,
     its string's length (native uint16) and last byte, as two bytearrays. Raises OverflowError if a string
     is too long."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     if not 8 <= width <= 20:
         raise ValueError("a tree has windows of 8 to 20 bits")
     cdef size_t n = <size_t>nz_window_codewords(width)
@@ -266,17 +353,18 @@ def eqinfo_tree(Predictor predictor not None, int width):
     cdef uint8_t[::1] length = lengths
     cdef uint8_t[::1] byte = last
     with nogil:
-        rc = engine.eqinfo_tree(predictor.model, width, <uint16_t *>&length[0], &byte[0])
-    if rc == -2:
-        raise OverflowError("a window of more than 65,535 bytes")
+        rc = engine.eqinfo_tree(predictor.model, width, <uint16_t *>&length[0], &byte[0], &w)
+    _check(watch, rc)
     if rc:
-        raise MemoryError
+        raise OverflowError("a window of more than 65,535 bytes")
     return lengths, last
 
 
-def logits(Predictor predictor not None, const uint8_t[::1] text not None, int lanes=1):
+def logits(Predictor predictor not None, const uint8_t[::1] text not None, int lanes=1, Watch watch=None):
     """Q8 node logits at each byte, as native int16 [len(text), 256] in a bytearray."""
     cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
     cdef size_t n = text.shape[0]
     cdef int rc
     if lanes not in (1, 2, 4, 8):
@@ -285,7 +373,6 @@ def logits(Predictor predictor not None, const uint8_t[::1] text not None, int l
     cdef uint8_t[::1] view = result
     if n:
         with nogil:
-            rc = engine.logits(predictor.model, &text[0], n, lanes, <int16_t *>&view[0])
-        if rc:
-            raise MemoryError
+            rc = engine.logits(predictor.model, &text[0], n, lanes, <int16_t *>&view[0], &w)
+        _check(watch, rc)
     return result

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
 from . import __version__, modes
 from ._main import describe
 from .errors import FormatError, NzipError
-from .files import STDIO, Job, Progress, Sizes, expand_folders
+from .files import STDIO, Job, Sizes, expand_folders
+from .frame import MAGIC
+from .output import write_all
 
 app = typer.Typer(
     add_completion=True,
@@ -27,6 +32,11 @@ app = typer.Typer(
     " is a filter: it compresses stdin to stdout, with -d decompresses, so that"
     " `tar -I nzip` works.",
 )
+
+
+def make_group() -> Any:
+    """The program's commands, as the library under Typer has them."""
+    return typer.main.get_command(app)
 
 
 class ModeName(StrEnum):
@@ -64,10 +74,10 @@ Level = Annotated[
         min=1,
         max=9,
         envvar="NZIP_LEVEL",
-        help="-1 … -9: 1 to 3 without a neural model; 4 and 5 with the small, 6 with the medium and"
-        " 7 to 9 with the base one (up to 512 KiB, 5 and 6 take the next larger). Within these,"
-        " blocks grow, from which more is learned and which leave less to do in parallel. A thread"
-        " takes up to 130 MB, at levels 3 and 8 200 MB, at 9 350 MB.",
+        help="-1 … -9: 1 to 3 use the nano network, 4 to 6 the small one (6 the base one up to"
+        " 512 KiB) and 7 to 9 the base one. Within each group higher levels use larger blocks:"
+        " smaller output, less parallelism. Memory of a thread: up to 130 MB; levels 3 and 8 take"
+        " 200 MB, level 9 takes 350 MB.",
     ),
 ]
 Window = Annotated[
@@ -106,6 +116,14 @@ def _resets(context: ContextName, reset_every: int | None) -> int:
     return 0 if context is ContextName.carry else reset_every or 1
 
 
+# What says how to compress means nothing where it is undone; tar appends -d to all of it.
+Unused = Annotated[str | None, typer.Option("--level", hidden=True)]
+UnusedMode = Annotated[str | None, typer.Option("-m", "--mode", hidden=True)]
+UnusedWindow = Annotated[str | None, typer.Option("-w", "--window", hidden=True)]
+UnusedResets = Annotated[str | None, typer.Option("--reset-every", hidden=True)]
+UnusedContext = Annotated[str | None, typer.Option("--context", hidden=True)]
+UnusedAdapt = Annotated[bool | None, typer.Option("--adapt/--no-adapt", hidden=True)]
+
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
 
 
@@ -123,42 +141,72 @@ def _human(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
+def _stdin() -> IO[bytes]:
+    """Standard input, in bytes. Raises OSError if it is closed."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdin)")
+    return sys.stdin.buffer
+
+
+def _stdout() -> IO[bytes]:
+    """Standard output, in bytes. Raises OSError if it is closed."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdout)")
+    return sys.stdout.buffer
+
+
 class _Bar:
-    """A progress line on stderr, from the second second of work on, if that is a terminal."""
+    """A progress line on stderr, from the first second on, if that is a terminal.
 
-    def __init__(self, wanted: bool | None, quiet: bool, path: Path):
-        self.on = wanted if wanted is not None else sys.stderr.isatty() and not quiet
-        self.began = time.monotonic()
-        self.total = path.stat().st_size if path != STDIO and path.is_file() else None
-        self.name = path.name
-        self.bar: Any = None
+    A thread of its own draws it from the work done so far, which is counted inside blocks.
+    """
 
-    def __call__(self, sizes: Sizes) -> None:
-        seconds = time.monotonic() - self.began
-        if not self.on or seconds < 1:
+    def __init__(self, wanted: bool | None, quiet: bool, path: Path, sizes: Sizes, packed: bool):
+        self._on = wanted if wanted is not None else sys.stderr.isatty() and not quiet
+        self._path, self._sizes, self._packed = path, sizes, packed
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        if self._on:
+            self._thread.start()
+
+    def _total(self) -> int | None:
+        """Bytes of content that there are to do, if that can be known."""
+        if self._path == STDIO or not self._path.is_file():
+            return None
+        if not self._packed:
+            return self._path.stat().st_size
+        from .inspect import inspect_file
+
+        with suppress(OSError, NzipError):
+            return int(inspect_file(self._path)["content"])
+        return None
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self._over.wait(0.5):
             return
-        if self.bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}% {task.fields[state]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.name, total=self.total, state="")
-        speed = sizes.read / seconds / 1000
-        ratio = sizes.read / max(1, sizes.written)
-        state = f"{speed:,.0f} kB/s ratio {ratio:.2f}"
-        self.bar.update(self.task, completed=sizes.read, state=state)
+        total, began = self._total(), time.monotonic() - 0.5
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(self._path.name or str(self._path), total=total, state="")
+            while not self._over.wait(0.2):
+                done, seconds = self._sizes.done, time.monotonic() - began
+                state = f"{_human(done)}, {_human(done / seconds)}/s"
+                if total and done:
+                    left = (total - done) * seconds / done
+                    state = f"{100 * done / total:.0f} % {state}, {left:.0f} s left"
+                bar.update(task, completed=done, state=state)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self._over.set()
+        if self._on:
+            self._thread.join()
 
 
 class _Baselines:
@@ -212,49 +260,31 @@ def _run(
 ) -> None:
     """Work through the files; go on after an error; exit with 1 if there was one."""
     compressing = job.make_compressor is not None
-    given = paths or [STDIO]
-    files = list(expand_folders(given, recursive, compressed=not compressing))
     if output is not None and stdout:
         raise typer.BadParameter("-o and -c exclude each other")
-    if output is not None and len(files) != 1:
+    if output is not None and (recursive or len(paths or [STDIO]) != 1):
         raise typer.BadParameter("-o takes exactly one input")
-    failed = False
-    for path in files:
+
+    def work(path: Path) -> None:
+        sizes = Sizes()
         to_stdout = stdout or (path == STDIO and output is None)
-        bar = _Bar(progress, quiet, path)
+        bar = _Bar(progress, quiet, path, sizes, packed=not compressing)
         began = time.monotonic()
-        baselines = _Baselines() if compare or (compressing and verbose) else None
+        baselines = _Baselines() if compare else None
         job.observe = baselines.feed if baselines else None
         name = "(stdin)" if path == STDIO else str(path)
         try:
             if to_stdout:
                 target = "stdout"
-                sizes = _to_stdout(path, job, bar)
+                _to_stdout(path, job, sizes)
             else:
                 place = output or job.target(path)
                 target = str(place)
-                try:
-                    sizes = job.to_file(path, place, bar)
-                except FileExistsError:
-                    if not _confirm(place):
-                        raise
-                    job.force, force = True, job.force
-                    try:
-                        sizes = job.to_file(path, place, bar)
-                    finally:
-                        job.force = force
-        except (OSError, NzipError, MemoryError) as error:
-            bar.close()
-            _fail(path, error)
-            failed = True
-            continue
+                _to_file(path, place, job, sizes)
         finally:
             bar.close()
         for line in job.lost or ():
             print(f"nzip: {name}: {line}", file=sys.stderr)
-            failed = True
-        if job.lost:
-            job.lost.clear()
         if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
             seconds = time.monotonic() - began
             large, small = sorted((sizes.read, sizes.written), reverse=True)
@@ -262,8 +292,26 @@ def _run(
                 large, small = sizes.read, sizes.written
             more = baselines.close() if baselines else ""
             _summary(f"{name} -> {target}", large, small, seconds, more)
-    if failed:
-        raise typer.Exit(1)
+        if job.lost:
+            job.lost.clear()
+            raise typer.Exit(1)
+
+    _each(paths or [STDIO], work, recursive, compressed=not compressing)
+
+
+def _to_file(path: Path, target: Path, job: Job, sizes: Sizes) -> None:
+    """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
+    stdin = _stdin() if path == STDIO else None
+    try:
+        job.to_file(path, stdin, target, sizes)
+    except FileExistsError:
+        if not _confirm(target):
+            raise
+        job.force, force = True, job.force
+        try:
+            job.to_file(path, stdin, target, sizes)
+        finally:
+            job.force = force
 
 
 def _end_with_the_reader() -> None:
@@ -272,17 +320,20 @@ def _end_with_the_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def _to_stdout(path: Path, job: Job, progress: Progress) -> Sizes:
+def _to_stdout(path: Path, job: Job, sizes: Sizes) -> None:
     _end_with_the_reader()
     compressing = job.make_compressor is not None
+    output = _stdout()
     if compressing and sys.stdout.isatty() and not job.force:
         raise NzipError("compressed data are not written to a terminal (-f forces it)")
-    if not compressing and path == STDIO and sys.stdin.isatty() and not job.force:
-        raise NzipError("compressed data are not read from a terminal (-h for help)")
     if path == STDIO:
-        return job.to_stream(sys.stdin.buffer, sys.stdout.buffer, progress)
+        source = _stdin()
+        if not compressing and sys.stdin.isatty() and not job.force:
+            raise NzipError("compressed data are not read from a terminal (-h for help)")
+        job.to_stream(source, output, sizes)
+        return
     with path.open("rb") as source:
-        return job.to_stream(source, sys.stdout.buffer, progress)
+        job.to_stream(source, output, sizes)
 
 
 @app.callback()
@@ -376,9 +427,22 @@ def decompress(
             " code is 1 where some are, and the input is kept.",
         ),
     ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A model that need not be in a folder of models.")
+    ] = None,
     progress: ShowProgress = None,
+    level: Unused = None,
+    mode: UnusedMode = None,
+    window: UnusedWindow = None,
+    reset_every: UnusedResets = None,
+    context: UnusedContext = None,
+    adapt: UnusedAdapt = None,
 ) -> None:
     """Decompress FILE.nz to FILE, or stdin to stdout."""
+    if model is not None:
+        from . import models
+
+        models.load(model)
     job = Job(
         None,
         threads=threads,
@@ -433,15 +497,32 @@ def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> Non
     Console().print(table)
 
 
-def _each(paths: list[Path], work: Callable[[Path], None]) -> None:
-    """Do ``work`` on every file; report errors and go on; exit with 1 if there was one."""
+def _each(
+    paths: list[Path],
+    work: Callable[[Path], None],
+    recursive: bool = False,
+    compressed: bool = False,
+) -> None:
+    """Do ``work`` on every file; report errors and go on; exit with 1 if there was one.
+
+    recursive: go into folders, for the files that are, or are not, compressed.
+    """
     failed = False
-    for path in paths:
-        try:
-            work(path)
-        except (OSError, NzipError, MemoryError) as error:
-            _fail(path, error)
-            failed = True
+    for given in paths:
+        files = expand_folders([given], recursive, compressed)
+        while True:
+            path = given
+            try:
+                found = next(files, None)
+                if found is None:
+                    break
+                path = found
+                work(path)
+            except typer.Exit:
+                failed = True
+            except (OSError, ValueError, NzipError, MemoryError) as error:
+                _fail(path, error)
+                failed = True
     if failed:
         raise typer.Exit(1)
 
@@ -454,19 +535,25 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
     stdout: Annotated[bool, typer.Option("-c", "--stdout", hidden=True)] = False,
-    level: Annotated[int | None, typer.Option("--level", hidden=True)] = None,
+    level: Unused = None,
+    mode: UnusedMode = None,
+    window: UnusedWindow = None,
+    reset_every: UnusedResets = None,
+    context: UnusedContext = None,
+    adapt: UnusedAdapt = None,
+    model: ModelName = None,
 ) -> None:
     """Check that files decompress, without writing anything; name the damaged blocks."""
 
     def work(path: Path) -> None:
-        job = Job(None, threads=threads)
-        bar = _Bar(None, quiet, path)
+        job, sizes = Job(None, threads=threads), Sizes()
+        bar = _Bar(None, quiet, path, sizes, packed=True)
         try:
             if path == STDIO:
-                sizes = job.to_stream(sys.stdin.buffer, None, bar)
+                job.to_stream(_stdin(), None, sizes)
             else:
                 with path.open("rb") as source:
-                    sizes = job.to_stream(source, None, bar)
+                    job.to_stream(source, None, sizes)
         except FormatError:
             if path != STDIO:
                 _name_damage(path)
@@ -476,15 +563,21 @@ def check(
         if verbose and not quiet:
             print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
 
-    _each(list(expand_folders(files or [STDIO], recursive, compressed=True)), work)
+    if model is not None:
+        from . import models
+
+        models.load(model)
+    _each(files or [STDIO], work, recursive, compressed=True)
 
 
 def _name_damage(path: Path) -> None:
     from .recover import Recovery, whole
 
     with path.open("rb") as source, suppress(NzipError):
-        for line in Recovery(whole(source)).lost:
-            print(f"nzip: {path}: {line}", file=sys.stderr)
+        data = whole(source)
+        if data[: len(MAGIC)] == MAGIC:
+            for line in Recovery(data).lost:
+                print(f"nzip: {path}: {line}", file=sys.stderr)
 
 
 @app.command()
@@ -585,7 +678,7 @@ def train(
     size: Annotated[
         str | None,
         typer.Option(
-            help="small, medium, base (the default) or large; with --from: what it grows to."
+            help="nano, small, base (the default) or large; with --from: what it grows to."
         ),
     ] = None,
     start: Annotated[
@@ -595,8 +688,16 @@ def train(
     tables: Annotated[
         str | None,
         typer.Option(
-            help="Use the embeddings of this model as they are; the new file refers to them."
+            help="Use the tables of this model or file as they are; the new file refers to them."
         ),
+    ] = None,
+    table_size: Annotated[
+        str | None,
+        typer.Option(help="Bytes of tables, where they are trained anew. Default: 32M."),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="Write the tables to this file of their own, for --tables."),
     ] = None,
     windows: Annotated[
         bool,
@@ -626,6 +727,13 @@ def train(
             " up to the first '-' or '.'. Without it, all bytes count the same."
         ),
     ] = None,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of sources whose long lines are wrapped, as other files have them, e.g."
+            " 'prose=0.4,wiki=0.1'."
+        ),
+    ] = None,
     patience: Annotated[
         int,
         typer.Option(
@@ -635,6 +743,9 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Where to save progress; default: beside the output.")
     ] = None,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep them when the model is written.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 …; default: cuda if there is one.")
     ] = None,
@@ -652,6 +763,8 @@ def train(
         size=size,
         start=start,
         tables=tables,
+        table_size=None if table_size is None else _parse_size(table_size),
+        split=split,
         windows=windows,
         part=part,
         total=None if total is None else _parse_size(total),
@@ -660,8 +773,10 @@ def train(
         seed=seed,
         begin=begin,
         mix=mix,
+        relay=relay,
         patience=patience,
         checkpoint=checkpoint,
+        keep_checkpoints=keep_checkpoints,
         device=device,
         threads=threads,
     )
@@ -765,6 +880,7 @@ def tokenize(
             help="End documents with a token. Default: where there is one, but not in Parquet.",
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Turn text into tokens for training: uint16 or uint8, with an index of the documents."""
@@ -776,6 +892,7 @@ def tokenize(
         tokenization.value,
         split=split.value,
         eos=eos,
+        force=force,
         model=model,
         window=window,
         token_bits=token_bits,
@@ -792,11 +909,12 @@ def detokenize(
     split: Annotated[
         SplitName, typer.Option(help="nul: a NUL byte between documents.")
     ] = SplitName.file,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
 ) -> None:
     """Turn tokens back into the text that they were made from."""
     from .tokens import command
 
-    command.detokenize(source, output, split.value)
+    command.detokenize(source, output, split.value, force)
 
 
 @app.command("models")
@@ -807,9 +925,10 @@ def list_models(
     from . import models
 
     _end_with_the_reader()
-    rows = []
-    for path in models.find():
-        m1 = models.load(str(path))
+    rows: list[dict[str, Any]] = []
+
+    def describe_model(path: Path) -> None:
+        m1 = models.load(path)
         rows.append(
             {
                 "name": path.stem,
@@ -817,13 +936,19 @@ def list_models(
                 "released": path.stem in models.RELEASED,
                 "default": path.stem == models.DEFAULT,
                 "bytes": path.stat().st_size,
+                "tables": m1.tables.digest.hex()[:8],
                 "units": m1.hidden,
                 "blocks": m1.blocks,
                 "multiply-adds": m1.multiply_adds,
                 "file": str(path),
             }
         )
-    _table(["name", "hash", "bytes", "units", "blocks", "multiply-adds", "file"], rows, as_json)
+
+    try:
+        _each(models.networks(), describe_model)
+    finally:
+        columns = ["name", "hash", "bytes", "tables", "units", "blocks", "multiply-adds", "file"]
+        _table(columns, rows, as_json)
 
 
 @app.command("sample")
@@ -838,8 +963,7 @@ def sample_text(
 
     _end_with_the_reader()
     text = evaluate.sample(models.load(model), size, seed, prompt.encode())
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+    write_all(_stdout(), text)
 
 
 m2 = typer.Typer(
@@ -959,8 +1083,7 @@ def m2_generate(
 
     _end_with_the_reader()
     text, lines = command.generate(model, size, prompt.encode(), seed, temperature, beside)
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+    write_all(_stdout(), text)
     print("\n" + "\n".join(lines), file=sys.stderr)
 
 

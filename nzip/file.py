@@ -5,10 +5,11 @@ from __future__ import annotations
 import builtins
 import io
 import os
-from collections.abc import Iterator
+import threading
 from typing import IO, Any
 
-from .stream import Buffer, Compressor, decompress_chunks
+from .output import write_all
+from .stream import Compressor, decompress_chunks
 
 File = str | bytes | os.PathLike[Any] | IO[bytes]
 
@@ -18,12 +19,14 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, source: IO[bytes], max_output: int | None, threads: int | None):
         self._source = source
-        self._options = {"max_output": max_output, "threads": threads}
-        self._start = source.tell() if source.seekable() else 0
+        self._max_output, self._threads = max_output, threads
+        self._start = source.tell() if self.seekable() else 0
         self._restart()
 
     def _restart(self) -> None:
-        self._chunks: Iterator[bytes] = decompress_chunks(self._source.read, **self._options)
+        self._chunks = decompress_chunks(
+            self._source.read, max_output=self._max_output, threads=self._threads
+        )
         self._rest = memoryview(b"")
         self._position = 0
 
@@ -31,7 +34,8 @@ class _Reader(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return self._source.seekable()
+        seekable = getattr(self._source, "seekable", None)
+        return bool(seekable is not None and seekable())
 
     def readinto(self, buffer: Any) -> int:
         target = memoryview(buffer).cast("B")
@@ -50,13 +54,18 @@ class _Reader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if not self.seekable():
+            raise io.UnsupportedOperation("the file below cannot seek")
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
             while self.read(io.DEFAULT_BUFFER_SIZE):
                 pass
             offset += self._position
+        elif whence != io.SEEK_SET:
+            raise ValueError(f"invalid value for whence: {whence}")
         if offset < self._position:
+            self._chunks.close()
             self._source.seek(self._start)
             self._restart()
         while self._position < offset and self.read(
@@ -65,13 +74,19 @@ class _Reader(io.RawIOBase):
             pass
         return self._position
 
+    def close(self) -> None:
+        if not self.closed:
+            self._chunks.close()
+        super().close()
+
 
 class NzipFile(io.BufferedIOBase):
     """A compressed file, for reading ("rb") or writing ("wb", "ab", "xb").
 
-    file: a path or a binary file object. method: Compressor's mode ("ac", "static", "eqinfo");
-    other options for writing as for Compressor; for reading ``threads`` and ``max_output``.
-    Reading raises NzipError's subclasses for damaged data.
+    file: a path, or a binary file object with ``read`` or ``write``. method: Compressor's mode
+    ("ac", "static", "eqinfo"); other options for writing as for Compressor; for reading ``threads``
+    and ``max_output``. Reading raises NzipError's subclasses for damaged data. Threads may share
+    one: calls wait for one another.
     """
 
     def __init__(
@@ -83,101 +98,134 @@ class NzipFile(io.BufferedIOBase):
         max_output: int | None = None,
         **options: Any,
     ):
-        kind = mode.replace("b", "")
-        if kind not in ("r", "w", "a", "x"):
-            raise ValueError(f"invalid mode: {mode!r}")
-        self._own = not hasattr(file, "read") and not hasattr(file, "write")
-        self.mode = kind + "b"
         self._compressor: Compressor | None = None
         self._reader: io.BufferedReader | None = None
+        self._file: IO[bytes] | None = None
+        self._own = False
+        self._written = 0
+        self._believed = False  # to be able to seek: see open()
+        self._lock = threading.RLock()
+        kind = mode.replace("b", "", 1)
+        if kind not in ("r", "w", "a", "x"):
+            raise ValueError(f"invalid mode: {mode!r}")
+        self.mode = "rb" if kind == "r" else "wb"
         if kind != "r":
             self._compressor = Compressor(method, **options)  # before the file is touched
         elif set(options) - {"threads"}:
             raise TypeError("only threads and max_output are options for reading")
-        self._file: IO[bytes] = builtins.open(file, self.mode) if self._own else file  # type: ignore[arg-type,assignment]
+        if isinstance(file, str | bytes | os.PathLike):
+            self._file, self._own = builtins.open(file, kind + "b"), True
+        elif hasattr(file, "read" if kind == "r" else "write"):
+            self._file = file
+        else:
+            raise TypeError("file must be a path or a file object to read from or write to")
         if kind == "r":
             raw = _Reader(self._file, max_output, options.get("threads"))
             self._reader = io.BufferedReader(raw, 1 << 16)
-        self._written = 0
 
     @property
     def name(self) -> Any:
+        assert self._file is not None
         return self._file.name
 
-    def _check(self, reading: bool) -> None:
-        if self.closed:
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
             raise ValueError("I/O operation on closed file")
-        if reading != (self._reader is not None):
-            raise io.UnsupportedOperation(f"file is open for {'writing' if reading else 'reading'}")
+        return self._file
+
+    def _reading(self) -> io.BufferedReader:
+        self._open()
+        if self._reader is None:
+            raise io.UnsupportedOperation("file is open for writing")
+        return self._reader
+
+    def _writing(self) -> Compressor:
+        self._open()
+        if self._compressor is None:
+            raise io.UnsupportedOperation("file is open for reading")
+        return self._compressor
+
+    @property
+    def closed(self) -> bool:
+        return self._file is None
 
     def readable(self) -> bool:
+        self._open()
         return self._reader is not None
 
     def writable(self) -> bool:
+        self._open()
         return self._compressor is not None
 
     def seekable(self) -> bool:
-        return self._reader is not None and self._reader.seekable()
+        self._open()
+        return self._believed or (self._reader is not None and self._reader.seekable())
 
     def fileno(self) -> int:
-        return self._file.fileno()
+        return self._open().fileno()
 
     def read(self, size: int | None = -1) -> bytes:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.read(size)
+        with self._lock:
+            return self._reading().read(size)
 
     def read1(self, size: int = -1) -> bytes:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.read1(size)
+        with self._lock:
+            return self._reading().read1(size if size >= 0 else io.DEFAULT_BUFFER_SIZE)
 
     def readinto(self, buffer: Any) -> int:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.readinto(buffer)
+        with self._lock:
+            return self._reading().readinto(buffer)
 
     def readline(self, size: int | None = -1) -> bytes:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.readline(size)
+        with self._lock:
+            return self._reading().readline(-1 if size is None else size)
 
     def peek(self, size: int = 0) -> bytes:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.peek(size)
+        with self._lock:
+            return self._reading().peek(size)
 
     def write(self, data: Any) -> int:
-        self._check(reading=False)
-        assert self._compressor is not None
-        size = memoryview(data).nbytes
-        self._file.write(self._compressor.compress(data))
-        self._written += size
-        return size
+        with self._lock:
+            packed = self._writing().compress(data)
+            write_all(self._open(), packed)
+            size = memoryview(data).nbytes
+            self._written += size
+            return size
+
+    def flush(self) -> None:
+        """Write what is ready: whole blocks. A block in the making stays."""
+        with self._lock:
+            file = self._open()
+            if self._compressor is not None:
+                write_all(file, self._compressor.compress(b""))
+                if hasattr(file, "flush"):
+                    file.flush()
 
     def tell(self) -> int:
-        if self._reader is not None:
-            self._check(reading=True)
-            return self._reader.tell()
-        self._check(reading=False)
-        return self._written
+        with self._lock:
+            self._open()
+            return self._written if self._reader is None else self._reader.tell()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._check(reading=True)
-        assert self._reader is not None
-        return self._reader.seek(offset, whence)
+        with self._lock:
+            return self._reading().seek(offset, whence)
 
     def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            if self._compressor is not None:
-                self._file.write(self._compressor.flush())
-                self._compressor.close()
-        finally:
-            if self._own:
-                self._file.close()
-            super().close()
+        with self._lock:
+            file = self._file
+            if file is None:
+                return
+            try:
+                if self._compressor is not None:
+                    write_all(file, self._compressor.flush())
+                elif self._reader is not None:
+                    self._reader.close()
+            finally:
+                self._file = None
+                if self._compressor is not None:
+                    self._compressor.close()
+                if self._own:
+                    file.close()
 
 
 def open(
@@ -201,7 +249,12 @@ def open(
     binary = NzipFile(file, mode.replace("t", ""), **options)
     if not text:
         return binary
-    return io.TextIOWrapper(binary, encoding or io.text_encoding(None), errors, newline)
+    # At the start of a file UTF-16 and UTF-32 begin with a byte order mark; whether it is there
+    # TextIOWrapper only asks files that it may seek in.
+    binary._believed = True
+    wrapper = io.TextIOWrapper(binary, encoding or io.text_encoding(None), errors, newline)
+    binary._believed = False
+    return wrapper
 
 
-__all__ = ["Buffer", "NzipFile", "open"]
+__all__ = ["NzipFile", "open"]

@@ -7,18 +7,17 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from zlib import crc32
 
 from .errors import NzipError
-from .stream import READ_SIZE, Compressor, compress_chunks, decompress_chunks
+from .output import atomic_output, check_output, write_all
+from .stream import READ_SIZE, Compressor, Decompressor, compress_chunks, decompress_chunks
 
 SUFFIX = ".nz"
 SHORT_SUFFIXES = {".tnz": ".tar"}
@@ -31,40 +30,66 @@ class SkippedError(NzipError):
 
 @dataclass
 class Sizes:
-    """Bytes read and written for one file."""
+    """Bytes read and written for one file, and what works on it."""
 
     read: int = 0
     written: int = 0
+    worker: Compressor | Decompressor | None = None
 
+    @property
+    def done(self) -> int:
+        """Bytes of content that are coded or decoded so far."""
+        return self.base + self.worker.done if self.worker else 0
 
-Progress = Callable[[Sizes], None]
+    base: int = 0  # in frames that are over
 
 
 def compressed_name(path: Path, force: bool) -> Path:
     """``FILE`` -> ``FILE.nz``. Raises SkippedError for a file that has the suffix."""
-    if path.suffix in (SUFFIX, *SHORT_SUFFIXES) and not force:
+    if not path.name or path.name == "..":
+        raise SkippedError("a folder; skipped (-r goes into it)")
+    if has_suffix(path) and not force:
         raise SkippedError(f"already has the suffix {path.suffix}; skipped")
     return path.with_name(path.name + SUFFIX)
 
 
 def decompressed_name(path: Path) -> Path:
     """``FILE.nz`` -> ``FILE``, ``FILE.tnz`` -> ``FILE.tar``. Raises SkippedError for others."""
-    if path.suffix == SUFFIX and path.stem:
+    suffix = path.suffix.lower()
+    if suffix == SUFFIX and path.stem:
         return path.with_suffix("")
-    if path.suffix in SHORT_SUFFIXES:
-        return path.with_suffix(SHORT_SUFFIXES[path.suffix])
+    if suffix in SHORT_SUFFIXES:
+        return path.with_suffix(SHORT_SUFFIXES[suffix])
     what = f"unknown suffix {path.suffix}" if path.suffix else "no suffix"
     raise SkippedError(f"{what} (expected {SUFFIX}); name the output with -o or use -c")
+
+
+def has_suffix(path: Path) -> bool:
+    """True if the name is that of a compressed file."""
+    return path.suffix.lower() in (SUFFIX, *SHORT_SUFFIXES)
+
+
+def _files_under(folder: Path) -> Iterator[Path]:
+    """Regular files in order of name. Raises OSError for a folder that cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place, name)
+            if file.is_file() and not file.is_symlink():
+                yield file
 
 
 def expand_folders(paths: list[Path], recursive: bool, compressed: bool) -> Iterator[Path]:
     """The files to work on; under folders only those that (do not) have the suffix."""
     for path in paths:
         if recursive and path != STDIO and path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.is_file() and not file.is_symlink():
-                    if (file.suffix in (SUFFIX, *SHORT_SUFFIXES)) == compressed:
-                        yield file
+            for file in _files_under(path):
+                if has_suffix(file) == compressed:
+                    yield file
         else:
             yield path
 
@@ -81,55 +106,6 @@ def check_input(path: Path, force: bool) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) and not force:
         raise SkippedError("not a regular file; skipped")
     return status
-
-
-@contextlib.contextmanager
-def atomic_output(target: Path, like: os.stat_result | None) -> Iterator[IO[bytes]]:
-    """A file that appears as ``target`` only when the block ends without an exception.
-
-    ``like`` gives it the mode, times and, where allowed, the owner of the input.
-    """
-    # The name is known before the file is there: a signal at any moment finds what to remove.
-    name = target.parent / f".{target.name}.{os.urandom(5).hex()}.tmp"
-    try:
-        with open(name, "xb", opener=functools.partial(os.open, mode=0o600)) as stream:
-            yield stream
-            stream.flush()
-            _copy_status(stream.fileno(), name, like)
-            os.fsync(stream.fileno())
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync_folder(target.parent)
-
-
-def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> None:
-    if like is None:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(descriptor, 0o666 & ~umask)
-        return
-    mode = like.st_mode & 0o777
-    own = os.fstat(descriptor)
-    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
-        try:
-            os.fchown(descriptor, like.st_uid, like.st_gid)
-        except OSError:
-            if own.st_gid != like.st_gid:  # another group must not gain what the first one had
-                mode &= 0o707
-    os.fchmod(descriptor, mode)
-    os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @dataclass
@@ -150,7 +126,7 @@ class Job:
             return compressed_name(path, self.force)
         return decompressed_name(path)
 
-    def transform(self, source: IO[bytes], sizes: Sizes, progress: Progress) -> Iterator[bytes]:
+    def transform(self, source: IO[bytes], sizes: Sizes) -> Generator[bytes]:
         """The output for a stream, in chunks; keeps count."""
 
         def read(size: int) -> bytes:
@@ -160,9 +136,13 @@ class Job:
                 self.observe(data)
             return data
 
+        def follow(decompressor: Decompressor) -> None:
+            sizes.base, sizes.worker = sizes.done, decompressor
+
         recovery = None
         if self.make_compressor is not None:
-            chunks = compress_chunks(read, self.make_compressor())
+            sizes.worker = self.make_compressor()
+            chunks = compress_chunks(read, sizes.worker)
         elif self.lost is not None:
             from .recover import Recovery, whole
 
@@ -171,42 +151,41 @@ class Job:
             recovery = Recovery(data)
             chunks = recovery.content(self.threads, self.max_output)
         else:
-            chunks = decompress_chunks(read, threads=self.threads, max_output=self.max_output)
-        for chunk in chunks:
-            sizes.written += len(chunk)
-            yield chunk
-            progress(sizes)
+            chunks = decompress_chunks(
+                read, threads=self.threads, max_output=self.max_output, follow=follow
+            )
+        with contextlib.closing(chunks):  # an error in writing stops the threads
+            for chunk in chunks:
+                sizes.written += len(chunk)
+                yield chunk
         if recovery is not None and self.lost is not None:
             self.lost += recovery.lost
 
-    def to_stream(self, source: IO[bytes], output: IO[bytes] | None, progress: Progress) -> Sizes:
+    def to_stream(self, source: IO[bytes], output: IO[bytes] | None, sizes: Sizes) -> None:
         """From one stream to another; to nowhere for None."""
-        sizes = Sizes()
-        for chunk in self.transform(source, sizes, progress):
-            if output is not None:
-                output.write(chunk)
+        with contextlib.closing(self.transform(source, sizes)) as chunks:
+            for chunk in chunks:
+                if output is not None:
+                    write_all(output, chunk)
         if output is not None:
             output.flush()
-        return sizes
 
-    def to_file(self, path: Path, target: Path, progress: Progress) -> Sizes:
-        """From a file (or "-", stdin) to a file. Raises OSError, NzipError, FileExistsError."""
+    def to_file(self, path: Path, stdin: IO[bytes] | None, target: Path, sizes: Sizes) -> None:
+        """From a file (or "-", then from ``stdin``) to a file. Raises OSError, NzipError,
+        FileExistsError."""
         status = None if path == STDIO else check_input(path, self.force)
-        if target.is_dir():
-            raise IsADirectoryError(21, os.strerror(21), str(target))
-        if target.exists():
+        with contextlib.suppress(FileNotFoundError):
             if status is not None and os.path.samestat(status, target.stat()):
                 raise SkippedError("input and output are the same file")
-            if not self.force:
-                raise FileExistsError(17, "exists already (-f overwrites)", str(target))
+        check_output(target, self.force)
         with contextlib.ExitStack() as stack:
-            source = sys.stdin.buffer if path == STDIO else stack.enter_context(path.open("rb"))
-            output = stack.enter_context(atomic_output(target, status))
-            sizes = self.to_stream(source, output, progress)
+            source = stdin if path == STDIO else stack.enter_context(path.open("rb"))
+            assert source is not None
+            output = stack.enter_context(atomic_output(target, status, self.force))
+            self.to_stream(source, output, sizes)
         if self.remove and path != STDIO and not self.lost:
             self._verify(path, target)
             path.unlink()
-        return sizes
 
     def _verify(self, path: Path, target: Path) -> None:
         """Raise NzipError unless the compressed one of the two files holds the other."""

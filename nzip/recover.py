@@ -11,12 +11,13 @@ import functools
 import mmap
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 from zlib import crc32
 
 from . import frame, models, modes
+from ._predict import Watch
 from .errors import (
     FormatError,
     LimitError,
@@ -101,19 +102,23 @@ class Recovery:
     """The sound blocks of a file.
 
     ``lost`` describes in a line each what is missing; it is complete once the content was read.
-    Raises FormatError if there is no sound block at all, and ModelNotFoundError.
     """
 
     def __init__(self, data: frame.Data):
         self._data = data
-        self._parts = _Survey(data).run()
+        self._parts, self._error = _Survey(data).run()
         self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
 
-    def content(self, threads: int | None = None, max_output: int | None = None) -> Iterator[bytes]:
+    def content(
+        self, threads: int | None = None, max_output: int | None = None
+    ) -> Generator[bytes]:
         """The content of the sound blocks in order.
 
-        Raises LimitError before any decoding, and FormatError for a code that nothing encodes to.
+        Raises FormatError and ModelNotFoundError if there is no sound block at all, LimitError
+        before any decoding, and FormatError for a code that nothing encodes to.
         """
+        if self._error is not None:
+            raise self._error
         size = sum(part.block.size for part in self._parts if isinstance(part, Sound))
         if max_output is not None and size > max_output:
             raise LimitError(f"the output would exceed the limit of {max_output} bytes")
@@ -140,10 +145,10 @@ class Recovery:
         finally:
             workers.close()
 
-    def _decode(self, part: Sound) -> bytes:
+    def _decode(self, part: Sound, watch: Watch) -> bytes:
         payload = bytes(memoryview(self._data)[part.block.start : part.block.end])
         mode = modes.from_header(part.context.header, part.context.model)
-        return decode_block(part.context.header, mode, part.block, payload)
+        return decode_block(part.context.header, mode, part.block, payload, watch)
 
 
 class _Survey:
@@ -155,7 +160,8 @@ class _Survey:
         self._frame = 0
         self._place: int | None = 0  # in the content; None behind a loss of unknown size
 
-    def run(self) -> list[Sound | Lost | End]:
+    def run(self) -> tuple[list[Sound | Lost | End], NzipError | None]:
+        """The parts, and if nothing is sound the reason."""
         at = 0
         error: NzipError = TruncatedError("the input is empty")
         while at < len(self._data) and not (self._frame and ZEROS.match(self._data, at)):
@@ -166,9 +172,8 @@ class _Survey:
                 end = self._behind(at)
                 self._lose("no frame that can be read", at, end, None)
                 at = end
-        if not any(isinstance(part, Sound) for part in self._parts):
-            raise error
-        return self._parts
+        sound = any(isinstance(part, Sound) for part in self._parts)
+        return self._parts, None if sound else error
 
     def _next(self, at: int) -> int:
         """The frame or skippable frame at ``at``; returns where the next one begins."""
@@ -192,6 +197,10 @@ class _Survey:
             found = self._search(seeds, at + 4, SIZES, self._behind(at))
             if found:
                 return self._blocks(found[1], at, found[1] in own)
+        for context in own:  # a first block that is damaged, but whose size can be believed
+            block = self._parse(at + len(context.packed))
+            if block and self._agrees(context, block, 0):
+                return self._blocks(context, at, True)
         raise error
 
     @functools.cached_property

@@ -382,57 +382,97 @@ def encode_dictionary(text: bytes, dictionary: list[bytes]) -> list[int]:
 HASH = 0x9E3779B97F4A7C15
 
 
-WORD, WORDS = 9, 10  # contexts beside the last 1 to 8 bytes
+WORD, WORDS, WORDS3, SKIP, SHAPE = range(9, 14)  # contexts beside the last 1 to 8 bytes
+KINDS = {
+    **dict.fromkeys(b" ", 5) | dict.fromkeys(b"\n", 6) | dict.fromkeys(b".!?", 7),
+    **dict.fromkeys(b",;:", 8) | dict.fromkeys(b"\"'", 9) | dict.fromkeys(b"([{", 10),
+    **dict.fromkeys(b")]}", 11) | dict.fromkeys(b"<>=", 12) | dict.fromkeys(b"-_", 13),
+    **dict.fromkeys(b"/\\", 14),
+}
+
+
+def kind(byte: int) -> int:
+    """The kind of a byte, 0 to 15, for the context SHAPE."""
+    if 97 <= byte | 32 <= 122:
+        return 1 if byte & 32 else 2
+    if byte >= 128:
+        return 3
+    if 48 <= byte <= 57:
+        return 4
+    return KINDS.get(byte, 15 if byte < 32 else 0)
+
+
+class Trail:
+    """What M1 knows of the text, and the keys of its contexts."""
+
+    def __init__(self) -> None:
+        self.last = self.word = self.before = self.before2 = self.shape = 0
+
+    def push(self, byte: int) -> None:
+        """Take in a byte of the text."""
+        lower = byte | 32
+        letter = lower if 97 <= lower <= 122 else byte if byte >= 128 else 0
+        self.last = (self.last << 8 | byte) % 2**64
+        if letter:
+            self.word = (self.word + letter) * HASH % 2**64
+        elif self.word:
+            self.before2, self.before, self.word = self.before, self.word, 0
+        self.shape = (self.shape << 4 | kind(byte)) % 2**64
+
+    def key(self, context: int) -> int:
+        """A 64-bit hash of a context."""
+        word = self.word or self.last % 256
+        value: int = self.last % 256**context
+        if context == WORD:
+            value = word
+        elif context == WORDS:
+            value = word + 3 * self.before
+        elif context == WORDS3:
+            value = word + 3 * self.before + 5 * self.before2
+        elif context == SKIP:
+            value = self.last % 2**32 - self.last % 256
+        elif context == SHAPE:
+            value = self.shape % 2**44 << 8 | self.last % 256
+        key = (value + context) * HASH % 2**64
+        return (key ^ key >> 32) * HASH % 2**64
 
 
 class M1:
-    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them;
-    ``tables`` are (context, bits) pairs."""
+    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them."""
 
-    def __init__(self, tables: Sequence[tuple[int, int]], tensors: dict[str, list[Any]]):
-        self.tables, self.t = tables, tensors
+    def __init__(self, contexts: Sequence[int], ways: int, tensors: dict[str, Any]):
+        self.contexts, self.ways, self.t = contexts, ways, tensors
         self.hidden, self.embed = len(tensors["enter"]), len(tensors["enter"][0])
         self.reset()
 
     def reset(self) -> None:
         """A fresh state, before any text."""
         self.h = [[0] * self.hidden for _ in self.t["gates"]]
-        self.history = self.word = self.before = 0
+        self.trail = Trail()
 
     def push(self, byte: int) -> None:
         """Take in a byte of the text."""
-        lower = byte | 32
-        letter = lower if 97 <= lower <= 122 else byte if byte >= 128 else 0
-        self.history = (self.history << 8 | byte) % 2**64
-        if not letter and self.word:
-            self.before = self.word
-        self.word = (self.word + letter) * HASH % 2**64 if letter else 0
+        self.trail.push(byte)
 
-    def rows(self) -> Iterator[tuple[int, int | None]]:
-        """The row that each context looks up, and the check byte that makes it its own (None: it
-        always is)."""
-        offset = 0
-        for context, bits in self.tables:
-            value = self.history % 256**context
-            if bits >= 8 * context:
-                yield offset + value, None
-            else:
-                if context > 8:
-                    word = self.word or self.history % 256
-                    key = (word + 3 * self.before * (context == WORDS)) * HASH % 2**64
-                    key = (key ^ key >> 32) * HASH % 2**64
-                else:
-                    key = (value + context) * HASH % 2**64
-                yield offset + (key >> (64 - bits)), (key >> (56 - bits)) % 256
-            offset += 1 << bits
+    def places(self) -> Iterator[tuple[int, int]]:
+        """The bucket in which each context looks, and the number that makes a row there its own."""
+        for context in self.contexts:
+            key = self.trail.key(context)
+            yield (key >> 32) * len(self.t["lines"]) >> 32, (key >> 16) % 2**16 or 1
 
     def _embedding(self) -> list[int]:
         """The rows that the contexts own, summed and rounded."""
-        total = [0] * self.embed
-        for row, check in self.rows():
-            if check is None or self.t["check"][row] == check:
-                total = [a + b for a, b in zip(total, self.t["table"][row], strict=True)]
-        return [clamp(rshift_round(x, 1), -63, 63) for x in total]
+        total, half = [0] * self.embed, self.embed // 2
+        for i, (bucket, check) in enumerate(self.places()):
+            line, row = self.t["lines"][bucket], self.t["absent"][i]
+            for way in range(self.ways):
+                if line[2 * way] | line[2 * way + 1] << 8 == check:
+                    start = 2 * self.ways + way * (1 + half)
+                    row = line[start : start + 1 + half]
+            scale = (row[0] + 128) % 256 - 128
+            values = [byte & 15 for byte in row[1:]] + [byte >> 4 for byte in row[1:]]
+            total = [a + scale * (v - 8) for a, v in zip(total, values, strict=True)]
+        return [clamp(rshift_round(x, 4), -63, 63) for x in total]
 
     @staticmethod
     def _normalise(x: list[int]) -> list[int]:

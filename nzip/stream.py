@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from . import frame, models, modes
+from ._predict import Watch
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
 from .modes.ac import Ac
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 READ_SIZE = 1 << 17
+CHUNK = 1 << 20  # bytes that are decompressed at once, at most
 Buffer = bytes | bytearray | memoryview
 
 
@@ -32,12 +35,15 @@ def thread_count(threads: int | None) -> int:
 
 
 class Workers:
-    """Runs jobs on threads and gives their results back in the order of submission."""
+    """Runs jobs on threads and gives their results back in the order of submission.
+
+    A job gets its arguments and, as ``watch``, what it reports its progress to and is stopped by.
+    """
 
     def __init__(self, threads: int | None):
         self._threads = thread_count(threads)
         self._pool: ThreadPoolExecutor | None = None
-        self._jobs: deque[Future[Any] | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._jobs: deque[tuple[Watch, Future[Any] | Callable[[], Any]]] = deque()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -46,33 +52,42 @@ class Workers:
     def full(self) -> bool:
         return len(self._jobs) > self._threads
 
+    @property
+    def done(self) -> int:
+        """Bytes of content that the jobs at hand have gone through."""
+        return sum(watch.done for watch, _ in list(self._jobs))
+
     def submit(self, job: Callable[..., Any], *args: Any, alone: bool = False) -> None:
         """Queue a job. ``alone`` says that none will follow: then no thread is started for it."""
+        watch = Watch()
         if self._threads == 1 or (alone and not self._jobs):
-            self._jobs.append((job, args))
+            self._jobs.append((watch, functools.partial(job, *args, watch=watch)))
             return
         if self._pool is None:
             # Imported late: it costs 15 ms, and a file of one block never needs it.
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(self._threads)
-        self._jobs.append(self._pool.submit(job, *args))
+        self._jobs.append((watch, self._pool.submit(job, *args, watch=watch)))
 
     def ready(self) -> bool:
-        """True if the next result is there or can only be had by waiting for it now."""
+        """True if taking the next result costs no wait: it is done, or no thread works on it."""
         if not self._jobs:
             return False
-        first = self._jobs[0]
-        return isinstance(first, tuple) or first.done()
+        first = self._jobs[0][1]
+        return callable(first) or first.done()
 
     def result(self) -> Any:
         """The next result in order, waited for."""
-        first = self._jobs.popleft()
-        if isinstance(first, tuple):
-            return first[0](*first[1])
-        return first.result()
+        first = self._jobs[0][1]
+        result = first() if callable(first) else first.result()
+        self._jobs.popleft()
+        return result
 
     def close(self) -> None:
+        """Stop the jobs at hand; they end within some milliseconds."""
+        for watch, _ in self._jobs:
+            watch.stop()
         self._jobs.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -85,7 +100,7 @@ class Compressor:
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
     leaves ``ac`` to M1 alone. threads: None for all cores. Raises ValueError for a setting out of
-    range and ModelNotFoundError.
+    range and ModelNotFoundError. Threads may share it: calls wait for one another.
     """
 
     def __init__(
@@ -111,7 +126,14 @@ class Compressor:
         self._index = 0
         self._crc = 0
         self._total = 0
+        self._coded = 0
         self._finished = False
+        self._lock = threading.RLock()
+
+    @property
+    def done(self) -> int:
+        """Bytes of the data that are coded so far, counted inside blocks too."""
+        return self._coded + self._workers.done
 
     def _set(self, short: bool) -> None:
         self._mode, self._block_size, m1 = self._choose(short=short)
@@ -119,13 +141,19 @@ class Compressor:
         prefix = self._digest[: frame.MODEL_PREFIX]
         self._header = frame.Header(self._mode.coding, prefix, *self._windows).pack()
 
-    def _encode(self, block: bytes, index: int, last: bool) -> bytes:
+    def _encode(self, block: bytes, index: int, last: bool, watch: Watch) -> tuple[bytes, int]:
+        """The block's bytes, and the size of its content."""
         seed = frame.block_seed(self._header, self._digest, index)
         size = len(block)
         if size > 1 and block.count(block[:1]) == size:
-            return frame.pack_block(frame.RUN, last, size, block[:1], seed)
-        kind, code = (size > 1 and self._mode.encode(block)) or (frame.STORED, block)
-        return frame.pack_block(kind, last, size, code, seed)
+            return frame.pack_block(frame.RUN, last, size, block[:1], seed), size
+        kind, code = (size > 1 and self._mode.encode(block, watch)) or (frame.STORED, block)
+        return frame.pack_block(kind, last, size, code, seed), size
+
+    def _take(self) -> bytes:
+        packed, size = self._workers.result()
+        self._coded += size
+        return bytes(packed)
 
     def _submit(self, last: bool) -> None:
         block = bytes(self._buffer)
@@ -141,6 +169,10 @@ class Compressor:
 
     def compress(self, data: Buffer) -> bytes:
         """Take data in; return what of the frame is ready, often nothing."""
+        with self._lock:
+            return self._compress(data)
+
+    def _compress(self, data: Buffer) -> bytes:
         if self._finished:
             raise ValueError("the compressor was flushed")
         out = []
@@ -152,23 +184,27 @@ class Compressor:
                 out.append(self._head)
                 self._head = b""
                 while self._workers.full:
-                    out.append(self._workers.result())
+                    out.append(self._take())
             take = self._block_size - len(self._buffer)
             self._buffer += view[:take]
             view = view[take:]
         while self._workers.ready():
-            out.append(self._workers.result())
+            out.append(self._take())
         return b"".join(out)
 
     def flush(self) -> bytes:
         """End the frame; return the rest of it. The compressor cannot be used further."""
+        with self._lock:
+            return self._flush()
+
+    def _flush(self) -> bytes:
         if self._finished:
             raise ValueError("the compressor was flushed")
         self._finished = True
         self._submit(last=True)
         out, self._head = [self._head], b""
         while len(self._workers):
-            out.append(self._workers.result())
+            out.append(self._take())
         self._workers.close()
         out.append(frame.pack_check(self._crc, self._total))
         return b"".join(out)
@@ -179,7 +215,7 @@ class Compressor:
 
 
 def decode_block(
-    header: frame.Header, mode: modes.Mode, block: frame.Block, payload: bytes
+    header: frame.Header, mode: modes.Mode, block: frame.Block, payload: bytes, watch: Watch
 ) -> bytes:
     """The content of a block whose CRC was checked. Raises FormatError."""
     if block.kind == frame.STORED:
@@ -189,17 +225,18 @@ def decode_block(
     if block.kind == frame.ADAPTIVE:
         if header.coding != frame.AC:
             raise FormatError(f"a block of type {block.kind} in a frame without mixing")
-        return Ac(None, True).decode(payload, block.size)
-    return mode.decode(payload, block.size)
+        return Ac(None, True).decode(payload, block.size, watch)
+    return mode.decode(payload, block.size, watch)
 
 
 class Decompressor:
     """Decodes one frame given in pieces, like ``bz2.BZ2Decompressor``.
 
     ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
-    ``unused_data``: what followed it. ``needs_input``: decompress() can give nothing more before
-    it gets more. max_output: LimitError, before any decoding, once the blocks declare more than
-    this many bytes.
+    ``unused_data``: what followed it, empty before. ``needs_input``: decompress() can give nothing
+    more before it gets more. A skippable frame is a frame without content. max_output: LimitError,
+    before any decoding, once the blocks declare more than this many bytes. Threads may share it:
+    calls wait for one another.
     """
 
     def __init__(self, *, threads: int | None = None, max_output: int | None = None):
@@ -208,6 +245,7 @@ class Decompressor:
         self._workers = Workers(threads)
         self._data = bytearray()
         self._at = 0
+        self._skip: int | None = None  # bytes of a skippable frame that are still to come
         self._header: frame.Header | None = None
         self._packed = b""
         self._models: list[models.Model] | None = None  # those that the header may mean
@@ -215,11 +253,15 @@ class Decompressor:
         self._digest = b""
         self._index = 0
         self._declared = 0
+        self._decoded = 0
         self._last_parsed = False
         self._check = b""
         self._crc = 0
         self._held = b""  # the last block, until the check behind it has been seen
-        self._output = bytearray()
+        self._output: deque[memoryview] = deque()  # at most a block, unless more was asked for
+        self._ready = 0  # bytes of it
+        self._starved = True  # nothing can be done before more input comes
+        self._lock = threading.RLock()
 
     @property
     def eof(self) -> bool:
@@ -227,24 +269,34 @@ class Decompressor:
 
     @property
     def unused_data(self) -> bytes:
-        return bytes(self._data[self._at :]) if self._ended else b""
+        return bytes(self._data[self._at :]) if self.eof else b""
 
     @property
     def needs_input(self) -> bool:
-        waiting = len(self._workers) and (self._workers.full or self._last_parsed)
-        return not self._ended and not self._output and not waiting
+        return self._starved and not self._ended and not self._output
+
+    @property
+    def done(self) -> int:
+        """Bytes of content that are decoded so far, counted inside blocks too."""
+        return self._decoded + self._workers.done
 
     def decompress(self, data: Buffer = b"", max_length: int = -1) -> bytes:
         """Take data in and return decoded bytes, ``max_length`` at most (-1: no bound).
 
-        Raises FormatError, ChecksumError, UnsupportedError, ModelNotFoundError, LimitError, and
-        EOFError after the end.
+        With a bound, what is held beside the data are the blocks that the threads work on. Raises
+        FormatError, ChecksumError, UnsupportedError, ModelNotFoundError, LimitError, and EOFError
+        after the end.
         """
+        with self._lock:
+            return self._decompress(data, max_length)
+
+    def _decompress(self, data: Buffer, max_length: int) -> bytes:
         if self.eof:
             raise EOFError("the end of the frame was reached before")
         self._data += data
+        self._starved = False
         try:
-            while not self._ended and (max_length < 0 or len(self._output) < max_length):
+            while not self._ended and (max_length < 0 or self._ready < max(1, max_length)):
                 if not self._workers.full and self._parse():
                     continue
                 if len(self._workers) and not self._may_wait():
@@ -252,14 +304,30 @@ class Decompressor:
                 elif self._check and not len(self._workers):
                     self._finish()
                 else:
+                    self._starved = True
                     break
         except BaseException:
             self.close()
             raise
-        size = len(self._output) if max_length < 0 else max_length
-        out = bytes(memoryview(self._output)[:size])
-        del self._output[:size]
-        return out
+        return self._give(self._ready if max_length < 0 else max_length)
+
+    def _give(self, size: int) -> bytes:
+        """The first bytes of the output, ``size`` at most."""
+        parts = []
+        while self._output and size:
+            part = self._output.popleft()
+            if len(part) > size:
+                self._output.appendleft(part[size:])
+                part = part[:size]
+            parts.append(part)
+            size -= len(part)
+            self._ready -= len(part)
+        return b"".join(parts)
+
+    def _put(self, block: bytes) -> None:
+        if block:
+            self._output.append(memoryview(block))
+            self._ready += len(block)
 
     def _may_wait(self) -> bool:
         """True while a running job need not be waited for: more input may start another."""
@@ -269,8 +337,7 @@ class Decompressor:
         """What can be decoded from a frame whose input ended early: its whole blocks."""
         while len(self._workers):
             self._take()
-        out, self._output = bytes(self._output), bytearray()
-        return out
+        return self._give(self._ready)
 
     def close(self) -> None:
         """Drop work in progress."""
@@ -279,6 +346,8 @@ class Decompressor:
     def _parse(self) -> bool:
         """Parse the next part of the frame if all of it is there; True if it was."""
         try:
+            if self._skip is not None or (self._header is None and frame.is_skippable(self._data)):
+                return self._pass_over()
             if self._header is None:
                 self._header, end = frame.parse_header(self._data)
                 self._packed = bytes(self._data[:end])
@@ -296,6 +365,18 @@ class Decompressor:
         self._check = bytes(self._data[self._at : self._at + width])
         self._at += width
         return True
+
+    def _pass_over(self) -> bool:
+        """Drop what is there of a skippable frame; False, since nothing else will be parsed."""
+        if self._skip is None:
+            self._skip = frame.skippable_end(self._data)
+        there = min(self._skip, len(self._data))
+        del self._data[:there]
+        self._skip -= there
+        if not self._skip:
+            self._ended = True
+            self.close()
+        return False
 
     def _parse_block(self) -> bool:
         block = frame.parse_block(self._data, self._at)
@@ -340,22 +421,23 @@ class Decompressor:
 
     def _take(self) -> None:
         block = self._workers.result()
+        self._decoded += len(block)
         self._crc = crc32(block, self._crc)
         if self._last_parsed and not len(self._workers):
             self._held = block
         else:
-            self._output += block
+            self._put(block)
 
     def _finish(self) -> None:
         if frame.pack_check(self._crc, self._declared) != self._check:
             raise ChecksumError("the content's checksum does not match")
-        self._output += self._held
+        self._put(self._held)
         self._held = b""
         self._ended = True
         self.close()
 
 
-def compress_chunks(read: Callable[[int], bytes], compressor: Compressor) -> Iterator[bytes]:
+def compress_chunks(read: Callable[[int], bytes], compressor: Compressor) -> Generator[bytes]:
     """The frame of all that ``read`` gives, in pieces."""
     try:
         while data := read(READ_SIZE):
@@ -371,61 +453,48 @@ def decompress_chunks(
     *,
     threads: int | None = None,
     max_output: int | None = None,
-) -> Iterator[bytes]:
-    """The content of all frames that ``read`` gives; skippable frames and final zeros are passed.
+    follow: Callable[[Decompressor], None] = lambda decompressor: None,
+) -> Generator[bytes]:
+    """The content of all frames that ``read`` gives, CHUNK bytes at most at a time; skippable
+    frames and final zeros are passed over.
 
     What is yielded was checked by its block's CRC; a frame's last block also by the checksum of
-    the whole. Raises like Decompressor.decompress, and TruncatedError.
+    the whole. ``follow`` gets each frame's decompressor before its first byte. Raises like
+    Decompressor.decompress, and TruncatedError.
     """
-    data = bytearray(read(READ_SIZE))
+    data = read(READ_SIZE)
     if not data:
         raise TruncatedError("the input is empty")
-    total = 0
-    frames = 0
+    total = frames = 0
     while True:
         while len(data) < 8 and (more := read(READ_SIZE)):
             data += more
         if frames and not data.strip(b"\0"):  # tapes and block devices pad with zeros
-            if not (more := read(READ_SIZE)):
-                return
-            data = bytearray(more) if more.strip(b"\0") == b"" else data + more
-            if data.strip(b"\0"):
+            while data and not data.strip(b"\0"):
+                data = read(READ_SIZE)
+            if data:
                 raise FormatError("garbage behind the last frame")
-            continue
-        if frame.is_skippable(data):
-            end = frame.skippable_end(data)
-            while len(data) < end:
-                if not (more := read(READ_SIZE)):
-                    raise TruncatedError("the input ends inside a skippable frame")
-                end -= len(data)
-                data = bytearray(more)
-            del data[:end]
-            frames += 1
-            if not data and not (data := bytearray(read(READ_SIZE))):
-                return
-            continue
-        if frames and data[: len(frame.MAGIC)] != frame.MAGIC:
+            return
+        if frames and data[:3] != frame.MAGIC and not frame.is_skippable(data):
             raise FormatError("garbage behind the last frame")
-        decompressor = Decompressor(
-            threads=threads, max_output=None if max_output is None else max_output - total
-        )
+        limit = None if max_output is None else max_output - total
+        decompressor = Decompressor(threads=threads, max_output=limit)
+        follow(decompressor)
         try:
-            while True:
-                if out := decompressor.decompress(data):
+            while not decompressor.eof:
+                if out := decompressor.decompress(data, CHUNK):
                     total += len(out)
                     yield out
-                if decompressor.eof:
-                    break
-                data = bytearray()
-                if decompressor.needs_input and not (data := bytearray(read(READ_SIZE))):
+                data = b""
+                if decompressor.needs_input and not (data := read(READ_SIZE)):
                     if out := decompressor.drain():
                         yield out
                     raise TruncatedError("the input ends inside a frame")
         finally:
             decompressor.close()
-        data = bytearray(decompressor.unused_data)
+        data = decompressor.unused_data
         frames += 1
-        if not data and not (data := bytearray(read(READ_SIZE))):
+        if not data and not (data := read(READ_SIZE)):
             return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from nzip import _predict, reference
+from nzip import _predict, models, reference
 
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("deep", max_examples=1000, deadline=None)
@@ -62,20 +63,30 @@ TEXTS = sample_texts()
 class SmallModel:
     """A model with random weights, for the kernel and for the reference."""
 
-    def __init__(self, seed: int, hidden: int = 16, embed: int = 16, extreme: bool = False):
+    def __init__(
+        self,
+        seed: int,
+        hidden: int = 16,
+        embed: int = 16,
+        extreme: bool = False,
+        buckets: int = 500,
+    ):
         rng = np.random.default_rng(seed)
-        self.contexts = [1, 2, 4, 8, reference.WORD, reference.WORDS]
-        self.bits = [8, 9, 10, 8, 9, 10]
-        rows, blocks = sum(1 << b for b in self.bits), 2
+        self.contexts = [1, 2, 4, 8, *range(reference.WORD, reference.SHAPE + 1)]
+        self.ways, self.buckets, blocks = 2, buckets, 2
 
         def pick(limit: int, *shape: int) -> np.ndarray:
             if extreme:
                 return rng.choice([-limit, limit], shape)
             return rng.integers(-limit, limit + 1, shape)
 
+        # Any bytes are rows; the extreme ones have the largest scales.
+        lines = rng.integers(0, 256, (self.buckets, 64))
+        if extreme:
+            lines[:, 4 :: 1 + embed // 2] = 128
         self.tensors: dict[str, np.ndarray] = {
-            "table": pick(127, rows, embed),
-            "check": rng.integers(0, 256, rows),
+            "lines": lines,
+            "absent": rng.integers(0, 256, (len(self.contexts), 1 + embed // 2)),
         }
         shapes = {
             "enter": (hidden, embed),
@@ -92,34 +103,57 @@ class SmallModel:
         self.predictor = self.make()
 
     def _give_rows(self) -> None:
-        """Make contexts of the test texts the owners of most rows."""
-        m1, check = self.reference(), self.tensors["check"]
+        """Make contexts of the test texts the owners of rows."""
+        m1, lines = self.reference(), self.tensors["lines"]
+        way = 0
         for text in (ENGLISH, CODE, SCRIPTS, bytes(range(0, 256, 7))):
             m1.reset()
             for byte in text:
-                for row, owner in m1.rows():
-                    check[row] = owner or 0
+                for bucket, check in m1.places():
+                    way = (way + 1) % self.ways
+                    lines[bucket, 2 * way : 2 * way + 2] = check % 256, check >> 8
                 m1.push(byte)
 
     def make(self) -> _predict.Predictor:
         """The model as the kernel runs it."""
         hidden, embed = self.tensors["enter"].shape
         blocks = len(self.tensors["gates"])
-        kinds = {"table": "i1", "check": "u1"}
+        kinds = {"lines": "u1", "absent": "u1"}
         buffers = {
             name: tensor.astype("<i4" if "_" in name else kinds.get(name, "i1"))
             .view(np.uint8)
             .reshape(-1)
             for name, tensor in self.tensors.items()
         }
-        return _predict.Predictor(hidden, blocks, embed, self.contexts, self.bits, buffers)
+        shape = (hidden, blocks, embed, self.contexts, self.ways, self.buckets)
+        return _predict.Predictor(*shape, buffers)
+
+    def file(
+        self,
+        name: str = "tiny",
+        edit: Callable[[dict[str, Any]], object] = lambda header: None,
+    ) -> bytes:
+        """A model file of these weights, with its tables; ``edit`` changes the header."""
+        meta = {"contexts": ",".join(map(str, self.contexts)), "ways": str(self.ways)}
+        meta |= {"embed": str(self.tensors["enter"].shape[1]), "buckets": str(self.buckets)}
+        header: dict[str, Any] = {"__metadata__": {"format": models.FORMAT, "name": name, **meta}}
+        body = b""
+        for key, numbers in self.tensors.items():
+            kind, stored = ("I32", "<i4") if "_" in key else ("I8", "i1")
+            if key in ("lines", "absent"):
+                kind, stored = "U8", "u1"
+            data = numbers.astype(stored).tobytes()
+            places = [len(body), len(body) + len(data)]
+            header[key] = {"dtype": kind, "shape": list(numbers.shape), "data_offsets": places}
+            body += data
+        edit(header)
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + body
 
     def reference(self) -> reference.M1:
         """The same model in plain Python."""
-        return reference.M1(
-            list(zip(self.contexts, self.bits, strict=True)),
-            {name: t.tolist() for name, t in self.tensors.items()},
-        )
+        tensors = {name: t.tolist() for name, t in self.tensors.items()}
+        return reference.M1(self.contexts, self.ways, tensors)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,6 +59,7 @@ def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
     import random
 
     from nzip import models, modes
+    from nzip._predict import Watch
 
     rng = random.Random(3)
     m1 = models.load()
@@ -74,4 +75,4 @@ def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
             for length in (0, 1, size // 2, size):
                 code = rng.randbytes(length)
                 with contextlib.suppress(nzip.FormatError):
-                    assert len(mode.decode(code, size)) == size
+                    assert len(mode.decode(code, size, Watch())) == size

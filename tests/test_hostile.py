@@ -36,7 +36,7 @@ def model_file(header: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(100)
 
 
-META = {"format": models.FORMAT, "contexts": "1", "table_bits": "8"}
+META = {"format": models.FORMAT, "contexts": "1", "embed": "16", "ways": "1", "buckets": "1"}
 
 
 @pytest.mark.parametrize(

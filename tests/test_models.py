@@ -1,10 +1,9 @@
 """Model files: identity, search path, and that damaged ones are refused."""
 
-import json
 import shutil
 
 import pytest
-from conftest import ENGLISH
+from conftest import ENGLISH, SmallModel
 
 import nzip
 from nzip import models
@@ -13,7 +12,7 @@ from nzip import models
 def test_the_shipped_model_is_the_released_one():
     model = models.load()
     assert model.digest.hex() == models.RELEASED[models.DEFAULT]
-    assert repr(model) == f"<nzip.Model base-2 {model.digest.hex()[:8]}>"
+    assert repr(model) == f"<nzip.Model base-3 {model.digest.hex()[:8]}>"
     assert models.load() is model
 
 
@@ -26,21 +25,15 @@ def test_a_damaged_released_model_is_refused(tmp_path):
         models.load(str(path))
 
 
-def renamed(tmp_path, name, edit=lambda header: None):
-    """A copy of the shipped model under another name, its header edited."""
-    data = models.load().path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    header["__metadata__"]["name"] = name
-    edit(header)
-    text = json.dumps(header).encode()
+def own(tmp_path, name, edit=lambda header: None):
+    """A small model's file, its header edited."""
     path = tmp_path / f"{name}.safetensors"
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    path.write_bytes(SmallModel(1, buckets=20).file(name, edit))
     return path
 
 
 def test_frames_find_their_model_in_the_search_path(tmp_path, monkeypatch):
-    path = renamed(tmp_path, "mine")
+    path = own(tmp_path, "mine")
     packed = nzip.compress(ENGLISH, model=str(path))
     assert packed != nzip.compress(ENGLISH)
     monkeypatch.setattr(models, "_loaded", {})
@@ -51,37 +44,52 @@ def test_frames_find_their_model_in_the_search_path(tmp_path, monkeypatch):
     assert nzip.decompress(nzip.compress(ENGLISH, model="mine")) == ENGLISH
 
 
+def meta(**changes):
+    return lambda header: header["__metadata__"].update(changes)
+
+
 BREAKS = {
-    "format": lambda h: h["__metadata__"].update(format="nzip-m1-0"),
+    "format": meta(format="nzip-m1-0"),
     "no metadata": lambda h: h.pop("__metadata__"),
-    "contexts": lambda h: h["__metadata__"].update(contexts="1,2,x"),
-    "context 11": lambda h: h["__metadata__"].update(contexts="1,2,3,4,6,9,11"),
-    "table bits": lambda h: h["__metadata__"].update(table_bits="8,13,14,15,15,15,30"),
-    "fewer contexts": lambda h: h["__metadata__"].update(contexts="1,2"),
+    "contexts": meta(contexts="1,2,x"),
+    "context 0": meta(contexts="0,2,4,8,9,10"),
+    "context 14": meta(contexts="1,2,4,8,9,14"),
+    "fewer contexts": meta(contexts="1,2"),
+    "more contexts": meta(contexts=",".join("1" * 13)),
+    "buckets": meta(buckets="21"),
+    "no buckets": meta(buckets="0"),
+    "ways": meta(ways="6"),
+    "embed": meta(embed="24"),
+    "tables": meta(tables="00"),
+    "tables of another type": meta(tables=[1]),
     "missing tensor": lambda h: h.pop("out"),
+    "no tables": lambda h: h.pop("lines"),
     "dtype": lambda h: h["gates"].update(dtype="F32"),
     "shape": lambda h: h["gates"].update(shape=[1, 2]),
     "huge hidden": lambda h: h["enter"].update(shape=[1 << 40, 48]),
     "blocks": lambda h: h["gates"].update(shape=["3", 2]),
     "offsets": lambda h: h["out"].update(data_offsets=[-4, 1 << 60]),
     "text offsets": lambda h: h["out"].update(data_offsets="ab"),
-    "list": lambda h: h.update(table=[1]),
+    "list": lambda h: h.update(lines=[1]),
 }
 
 
 @pytest.mark.parametrize("edit", BREAKS.values(), ids=BREAKS)
 def test_model_files_that_break_a_rule_are_refused(tmp_path, edit):
-    path = renamed(tmp_path, "broken")
-    models.Model(path)  # sound before it is broken
-
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    edit(header)
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    models.Model(own(tmp_path, "sound"))
     with pytest.raises(nzip.ModelFileError):
+        models.Model(own(tmp_path, "broken", edit))
+
+
+def test_tables_that_are_not_there_are_named(tmp_path, monkeypatch):
+    path = own(tmp_path, "lonely", meta(tables="ab" * 32))
+    with pytest.raises(nzip.ModelNotFoundError, match="needs the tables abababab, not installed"):
         models.Model(path)
+    # A model without its tables does not stop the search for another one.
+    packed = nzip.compress(ENGLISH, model=own(tmp_path, "mine"))
+    monkeypatch.setattr(models, "_loaded", {})
+    monkeypatch.setenv("NZIP_MODEL_PATH", str(tmp_path))
+    assert nzip.decompress(packed) == ENGLISH
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import pickle
+import random
 import struct
 import subprocess
 import sys
@@ -327,10 +328,17 @@ def test_hugging_face_tokenizers_give_the_same_numbers(tmp_path, tokenizer):
     export.save_tokenizer_json(tokenizer, tmp_path / "tokenizer.json")
     fast = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert fast.get_vocab_size() == 65536
-    for text in (ENGLISH, CODE, SCRIPTS, b"a  b\n\n\tc", b"\0\x01"):
+    rng = random.Random(3)
+    hard = [
+        "".join(chr(rng.choice((32, 45, 92, 94, 93, 10, 97, 233, 0x4E2D))) for _ in range(5000)),
+        "".join(map(chr, range(1, 0xD800, 7))),
+        " " * 3000 + "a" * 3000 + "\\" * 3000,
+        (ENGLISH * 2000).decode(),  # 400 kB: anything but linear time would not end
+    ]
+    for text in (*(t.decode() for t in (ENGLISH, CODE, SCRIPTS)), "a  b\n\n\tc", "\0\x01", *hard):
         ids = tokenizer.encode(text)
-        assert fast.encode(text.decode()).ids == ids
-        assert fast.decode(ids) == text.decode()
+        assert fast.encode(text).ids == ids
+        assert fast.decode(ids) == text
     assert fast.token_to_id("<|endoftext|>") == tokenizer.eos_id
 
 
@@ -374,6 +382,8 @@ def test_transformers_load_and_pad_it(tmp_path, tokenizer):
         assert auto.decode(own) == text
     assert auto.pad_token_id == tokenizer.special_tokens["<|pad|>"]
     assert auto.eos_token_id == tokenizer.eos_id
+    spelled = "text that spells <|endoftext|> stays text"
+    assert auto(spelled)["input_ids"] == tokenizer.encode(spelled)
 
 
 def test_datasets_map_it_in_processes_and_remember(tmp_path, monkeypatch, tokenizer):

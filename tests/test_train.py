@@ -14,35 +14,44 @@ import zstandard  # noqa: E402
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _predict, corpus, models  # noqa: E402
-from nzip.train import data, export, loop  # noqa: E402
-from nzip.train import model as train_model  # noqa: E402
-from nzip.train.integer import IntegerM1  # noqa: E402
-from nzip.train.model import M1, WORD, WORDS, Config, choose_checks  # noqa: E402
+from nzip import _cell, _predict, corpus, models  # noqa: E402
+from nzip.train import data, export, loop, step  # noqa: E402
+from nzip.train.model import ACT_SCALE, M1, ROW_STEPS, Config, Tables, quantise_table  # noqa: E402
 
-TINY = Config(
-    hidden=32,
-    blocks=2,
-    embed=16,
-    contexts=[1, 2, 4, 8, WORD, WORDS],
-    table_bits=[8, 9, 10, 9, 9, 9],
-)
+TABLES = Tables(embed=16, contexts=[1, 2, 4, 8, 9, 10], buckets=512, ways=3)
+TINY = Config(hidden=32, blocks=2, tables=TABLES)
 torch.set_num_threads(1)
 OPTIONS = loop.Options(total=160 * 16 * 30, lanes=16, segment=32, warmup=5, every=40)
 
 
-def bytes_tensor(text):
-    """uint8 [T, 1]"""
-    return torch.from_numpy(np.frombuffer(text, np.uint8).copy()).unsqueeze(1)
+def columns(text, lanes=1):
+    """uint8 [T, lanes], each lane a part of the text."""
+    length = len(text) // lanes
+    array = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
+    return array.T.copy()
+
+
+def owners(tables, text, lanes=1):
+    batch = np.ascontiguousarray(columns(text, lanes).T)
+    return step.count_owners(iter([(batch, np.ones(lanes, bool))]), tables, 1)
 
 
 def tiny(text=ENGLISH):
     """A model with random weights whose rows belong to the contexts of ``text``."""
     torch.manual_seed(0)
     model = M1(TINY)
-    model.check = choose_checks(bytes_tensor(text), TINY)
+    model.check.copy_(owners(TABLES, text))
+    torch.nn.init.normal_(model.table, std=0.3)
     torch.nn.init.normal_(model.out, std=0.2)
     return model
+
+
+def run(model, text, bits=0, quantise=True):
+    """The output layer's input at each byte of a text, under autograd."""
+    place = columns(text)
+    rows = model.find_rows(place, np.zeros((1, _cell.TRAIL), np.uint8))
+    h = torch.zeros(model.config.blocks, 1, model.config.hidden)
+    return model(model.embed(rows, bits), h, quantise)[0]
 
 
 @pytest.fixture
@@ -81,82 +90,135 @@ def kernel_logits(path, text):
 
 
 def test_the_float_model_is_close_to_the_kernel(tmp_path):
-    """Hashes, checks and the order of nodes are the same; the values differ by roundings."""
+    """Hashes, owners and the order of nodes are the same; the values differ by roundings."""
     text = (ENGLISH + SCRIPTS)[:150]
     model = tiny(text)
     export.save(model, tmp_path / "m.safetensors", "m")
     with torch.no_grad():
-        output, _ = model(bytes_tensor(text), model.initial_state(1))
-        expected = model.logits(output)[:, 0].numpy().clip(-12, 12)
+        expected = model.logits(run(model, text, bits=4))[:, 0].numpy().clip(-12, 12)
     got = kernel_logits(tmp_path / "m.safetensors", text) / 256
-    assert np.abs(got - expected)[:, 1:].mean() < 0.1
+    assert np.abs(got - expected)[:, 1:].mean() < 0.06
 
 
-def test_the_integers_in_torch_are_the_kernels_bit_for_bit(tmp_path):
-    texts = [(ENGLISH * 2)[:200], (CODE * 3)[:200], (SCRIPTS + bytes(range(256)))[:200]]
-    export.save(tiny(b"".join(texts)), tmp_path / "m.safetensors", "m")
-    together = torch.cat([bytes_tensor(text) for text in texts], dim=1)
-    got = IntegerM1(tmp_path / "m.safetensors").logits(together)
-    for lane, text in enumerate(texts):
-        assert np.array_equal(
-            got[:, lane, 1:], kernel_logits(tmp_path / "m.safetensors", text)[:, 1:]
-        )
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bits", [0, 4])
+def test_the_fast_step_has_autograds_loss_and_gradients(monkeypatch, bf16, bits):
+    monkeypatch.setattr(step, "bfloat16_is_fast", lambda: bf16)
+    model, text = tiny(), columns((ENGLISH * 3)[:600], 6)
+    weights = step.Prepared(model)
+    lanes = step.Lanes(model, *text.shape)
+    lanes.forward(text, weights, bits)
+    nats = lanes.loss(text, weights, 1 / text.size)
+    lanes.backward(weights)
+
+    rows = model.find_rows(text, np.zeros((6, _cell.TRAIL), np.uint8))
+    assert torch.equal(rows.view_as(lanes.rows), lanes.rows)
+    embedded = model.embed(rows, bits).requires_grad_()
+    features, _ = model(embedded, torch.zeros(2, 6, 32))
+    loss = model.loss(features, torch.from_numpy(text))
+    loss.backward()
+    off = 0.02 if bf16 else 1e-4
+    assert nats / text.size == pytest.approx(loss.item(), rel=off)
+    pairs = [(lanes.grads[name], p.grad) for name, p in model.dense().items()]
+    for got, wanted in [*pairs, (lanes.dembedded.view_as(embedded), embedded.grad)]:
+        assert (got - wanted).norm() < off * wanted.norm()
 
 
-def test_a_row_belongs_to_its_most_frequent_context():
-    config = Config(16, 1, 16, [2], [8])
-    text = bytes_tensor(b"ab" * 500 + bytes(range(256)))
-    check = choose_checks(text, config)
-    last, words, _ = train_model.contexts_of(
-        text, text.new_zeros(8, 1), torch.zeros(2, 1).long(), False
-    )
-    found = train_model.table_rows(last, words, config, check)[..., 0] < config.rows
+def test_without_rounding_the_fast_step_is_the_float_model():
+    model, text = tiny(), (ENGLISH * 3)[:400]
+    weights = step.Prepared(model, quantise=False)
+    lanes = step.Lanes(model, 400, 1, torch.float32)
+    lanes.forward(columns(text), weights)
+    with torch.no_grad():
+        loss = model.loss(run(model, text, quantise=False), torch.from_numpy(columns(text)), False)
+    assert lanes.loss(columns(text), weights) / 400 == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_rows_are_updated_by_adagrad_once_a_step():
+    """However often a step touches a row, and whatever thread does it."""
+    rng = torch.Generator().manual_seed(1)
+    rows = torch.randint(0, 40, (300, 6), generator=rng, dtype=torch.int32)
+    gradient = torch.randn(300, 16, generator=rng)
+    sums = torch.zeros(TABLES.rows, 16)
+    sums.index_add_(0, rows.flatten().long(), gradient.repeat_interleave(6, dim=0))
+    state = sums.square().mean(dim=1)
+    for parts in (1, 2):
+        model = M1(TINY)
+        updates = step.Rows(model, 1800, parts)
+        for part in range(parts):
+            updates.update(part, [(rows[:100], gradient[:100]), (rows[100:], gradient[100:])], 0.1)
+        assert torch.allclose(updates.state, state, rtol=1e-4)
+        wanted = -0.1 * sums / (state.sqrt() + 1e-10).unsqueeze(1)
+        assert torch.allclose(model.table, wanted, atol=1e-5)
+        assert (updates.place == -1).all()
+
+
+def test_rows_belong_to_the_most_frequent_contexts():
+    tables = Tables(embed=16, contexts=[2], buckets=8, ways=1)
+    text = b"ab" * 500 + bytes(range(256))
+    model = M1(Config(16, 1, tables))
+    model.check.copy_(owners(tables, text))
+    found = model.find_rows(columns(text), np.zeros((1, _cell.TRAIL), np.uint8))[..., 0] > 0
     assert found[2:1000].all()
-    assert 0.2 < found[1000:].float().mean() < 0.9  # 256 contexts share 256 places
+    assert found[1000:].float().mean() < 0.1
 
 
 def test_the_state_carries_words_and_bytes_over_segments():
-    model, text = tiny(), bytes_tensor(ENGLISH[:120])
-    with torch.no_grad():
-        whole, _ = model(text, model.initial_state(1))
-        first, state = model(text[:47], model.initial_state(1))
-        second, _ = model(text[47:], state)
-    assert torch.equal(whole, torch.cat([first, second]))
+    model, text = tiny(), columns(ENGLISH[:120])
+    weights = step.Prepared(model)
+    whole, halves = step.Lanes(model, 120, 1), step.Lanes(model, 60, 1)
+    whole.forward(text, weights)
+    for start in (0, 60):
+        part = text[start : start + 60]
+        halves.forward(part, weights)
+        assert torch.equal(halves.rows, whole.rows[start : start + 60])
+        assert torch.equal(halves.unit[-1], whole.unit[-1][start : start + 60])
+
+
+def test_rows_of_four_bits_survive_a_file():
+    rows = torch.randn(100, 16) * torch.linspace(0.001, 1, 100).unsqueeze(1)
+    ints, scale = quantise_table(rows)
+    assert (ints.abs().max(), scale.min(), scale.max()) == (7, 1, 127)
+    back = export._unpack(export._pack(rows))
+    assert torch.allclose(back, ints * scale / (ACT_SCALE * ROW_STEPS))
+    error = (back - rows).abs().amax(dim=1)[20:60]  # not where the scale is at its limits
+    assert (error < rows.abs().amax(dim=1)[20:60] * 0.09).all()
 
 
 def test_a_deeper_model_computes_the_same():
-    model, text = tiny(), bytes_tensor(ENGLISH[:200])
+    model = tiny()
     deeper = loop.deepen(model, 4)
     with torch.no_grad():
-        logits = [m.logits(m(text, m.initial_state(1))[0]) for m in (model, deeper)]
-    assert torch.equal(logits[0], logits[1])
+        assert torch.equal(run(model, ENGLISH[:200]), run(deeper, ENGLISH[:200]))
     with pytest.raises(ValueError, match="only grow"):
         loop.deepen(deeper, 2)
 
 
-def test_a_model_can_share_the_tables_of_another(shards, tmp_path):
+def test_a_model_can_use_the_tables_of_another_file(shards, tmp_path):
     """It is trained without changing them, its file is small and finds them by their hash."""
-    export.save(tiny(), tmp_path / "first.safetensors", "first")
-    size = Config(hidden=16, blocks=1)
-    model = export.with_tables(size, tmp_path / "first.safetensors")
-    before = model.table.weight.clone()
+    export.save_tables(tiny(), tmp_path / "first.safetensors", "first")
+    tables = models.load_tables(tmp_path / "first.safetensors")
+    model = export.with_tables((16, 1), tables)
+    before = model.table.clone()
     model = loop.train(data.Corpus([shards]), tmp_path / "x.ckpt", model, OPTIONS)
-    assert torch.equal(model.table.weight, before)
+    assert torch.equal(model.table, before)
     path = tmp_path / "second.safetensors"
     export.save(model, path, "second")
     assert path.stat().st_size < 20_000 < (tmp_path / "first.safetensors").stat().st_size
-    text = bytes_tensor(ENGLISH[:200])
-    assert np.array_equal(
-        IntegerM1(path).logits(text)[:, 0, 1:], kernel_logits(path, ENGLISH[:200])[:, 1:]
-    )
-    export.save(export.load(path), tmp_path / "whole.safetensors", "whole")
+    loaded = models.load(path)
+    assert loaded.tables.digest == tables.digest
+    assert models.load_tables(path) is loaded.tables
+    with pytest.raises(nzip.ModelFileError, match="no network"):
+        models.load(tmp_path / "first.safetensors")
+    export.save(export.load(loaded, frozen=False), tmp_path / "whole.safetensors", "whole")
     whole = kernel_logits(tmp_path / "whole.safetensors", ENGLISH[:200])
     assert np.abs(whole - kernel_logits(path, ENGLISH[:200])).mean() < 3  # weights rounded again
     models._loaded.clear()
+    models._tables.clear()
     (tmp_path / "first.safetensors").unlink()
     (tmp_path / "whole.safetensors").unlink()
     with pytest.raises(nzip.ModelNotFoundError, match="needs the tables"):
-        models.load(str(path))
+        models.load(path)
 
 
 def test_training_learns_resumes_and_exports(shards, tmp_path):
@@ -169,6 +231,7 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
     again = loop.train(corpus, checkpoint, TINY, OPTIONS, rows.append)  # it had ended: no step
     assert rows == []
     assert torch.equal(again.out, model.out)
+    assert torch.equal(again.table, model.table)
     other = loop.Options(**{**vars(OPTIONS), "seed": 2})
     with pytest.raises(ValueError, match="other settings"):
         loop.train(corpus, checkpoint, TINY, other)
@@ -182,54 +245,64 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
     assert 8 * len(packed) / len(text) < exact * 1.05 + 8 * 24 / len(text)
 
 
-def test_the_hand_written_backward_is_the_gradient():
-    torch.manual_seed(1)
-    u = torch.randn(5, 3, 16, dtype=torch.float64, requires_grad=True)
-    weight = (0.5 * torch.randn(48, 16, dtype=torch.float64)).requires_grad_()
-    bias = torch.randn(48, dtype=torch.float64, requires_grad=True)
-    h0 = torch.randn(3, 16, dtype=torch.float64)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shards, tmp_path):
+    """The lanes' states alone are lost; where all start afresh at each step, nothing is."""
+    options = loop.Options(**{**vars(OPTIONS), "reset": 1.0, "every": 8, "total": 16 * 32 * 24})
+    corpus = data.Corpus([shards], {"prose": 3, "code": 1}, {"prose": 0.5})
+    whole = loop.train(corpus, tmp_path / "whole.ckpt", TINY, options)
 
-    def recurrence(*inputs):
-        return train_model._Recurrence.apply(*inputs, h0, False)[0]
+    def stop(row):
+        if row["step"] == 13:
+            raise KeyboardInterrupt
 
-    assert torch.autograd.gradcheck(recurrence, (u, weight, bias))
-    assert torch.autograd.gradcheck(lambda x: train_model._Normalise.apply(x, False), (u,))
-
-
-@pytest.mark.parametrize("quantise", [True, False])
-def test_the_compiled_elementwise_work_is_that_of_torch(monkeypatch, quantise):
-    torch.manual_seed(1)
-    inputs = [torch.randn(9, 5, 32), 0.5 * torch.randn(96, 32), torch.randn(96)]
-    results = []
-    for fast in (True, False):
-        monkeypatch.setattr(train_model, "_fast", lambda x, fast=fast: fast)
-        x, weight, bias = (p.clone().requires_grad_() for p in inputs)
-        u = train_model._Normalise.apply(x, quantise)
-        y, last = train_model._Recurrence.apply(u, weight, bias, inputs[0][0], quantise)
-        (y * torch.linspace(0, 1, 32)).sum().backward()
-        results.append((u, y, last, x.grad, weight.grad, bias.grad))
-    for compiled, in_torch in zip(*results, strict=True):
-        assert torch.allclose(compiled, in_torch, atol=2e-5)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(corpus, tmp_path / "cut.ckpt", TINY, options, stop)
+    rows: list[dict] = []
+    cut = loop.train(corpus, tmp_path / "cut.ckpt", TINY, options, rows.append)
+    assert rows[0]["step"] == 9  # the last checkpoint
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, cut.state_dict()[name]), name
 
 
-def test_the_loss_by_nibbles_is_the_loss_of_the_whole_tree():
+def test_long_lines_are_laid_out_as_files_have_them():
+    text = b"A sentence of some words. And one more of them! " * 100
+    rng = np.random.default_rng(5)
+    seen = [data.relaid(text, rng) for _ in range(60)]
+    assert all(max(map(len, t.split(b"\n"))) <= 82 for t in seen)
+    assert any(b"\r\n" in t for t in seen)
+    assert any(b".  And" in t for t in seen)
+    assert all(t.split() == text.split() for t in seen)
+    assert data.relaid(CODE * 9, rng) == CODE * 9  # its lines are short
+
+
+def test_the_loss_is_that_of_the_whole_tree():
     model = tiny()
-    text = bytes_tensor(ENGLISH[:50])
-    output, _ = model(text, model.initial_state(1))
+    output = run(model, ENGLISH[:50])
     total = 0.0
     for row, byte in zip(model.logits(output)[:, 0], ENGLISH[:50], strict=True):
         for depth in range(8):
             node, bit = (byte | 256) >> (8 - depth), byte >> (7 - depth) & 1
             total += torch.nn.functional.softplus(-row[node] if bit else row[node]).item()
+    text = torch.from_numpy(columns(ENGLISH[:50]))
     assert model.loss(output, text).item() * 50 == pytest.approx(total, rel=1e-4)
 
 
+def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
+    """What a GPU runs, here on a CPU."""
+    short = loop.Options(**{**vars(OPTIONS), "total": 16 * 32 * 12, "every": 6})
+    fast = loop.train(data.Corpus([shards]), tmp_path / "a.ckpt", TINY, short)
+    monkeypatch.setattr(loop, "CpuEngine", loop.TorchEngine)
+    slow = loop.train(data.Corpus([shards]), tmp_path / "b.ckpt", TINY, short)
+    assert loop.evaluate(slow, ENGLISH) == pytest.approx(loop.evaluate(fast, ENGLISH), rel=0.03)
+
+
 def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
-    new = ("--size", "small", "--bytes", "60K", "--lanes", "16", "--mix", "prose=3,code=1")
+    new = ("--size", "nano", "--bytes", "60K", "--lanes", "16", "--mix", "prose=3,code=1")
+    new = (*new, "--table-size", "1M", "--relay", "prose=0.5")
     result = nzip_cli("train", shards, "-o", "mine", "-T", "1", *new)
     assert result.returncode == 0, result.stderr
     assert b"bpb as integers" in result.stderr
-    (tmp_path / "mine.ckpt").unlink()
+    assert not list(tmp_path.glob("*.ckpt"))
     log = tmp_path / "own.log"
     log.write_bytes(TEXTS["log"] * 60)
     tune = ("--from", "./mine.safetensors", "--lanes", "4", "--bytes", "100K")
@@ -239,7 +312,8 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
     assert held[-1] < held[0] / 2  # from "before" to the last validation
     env = {"NZIP_MODEL_PATH": str(tmp_path)}
     packed = nzip_cli("compress", "--model", "tuned", stdin=ENGLISH, env=env).stdout
-    assert nzip_cli("decompress", stdin=packed, env=env).stdout == ENGLISH
+    result = nzip_cli("decompress", stdin=packed, env=env)
+    assert (result.stdout, result.stderr) == (ENGLISH, b"")
     for arguments in (("--size", "huge"), ("--mix", "x"), ("--from", "nothing")):
         result = nzip_cli("train", shards, "-o", "x", *arguments)
         assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
@@ -250,7 +324,7 @@ def test_two_processes_train_as_one_model(shards, tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     train = ("-m", "nzip", "train", shards, "-o", tmp_path / "two", "--size", "small")
     result = subprocess.run(
-        [sys.executable, *torchrun, *train, "--bytes", "40K", "--lanes", "8", "-T", "1"],
+        [sys.executable, *torchrun, *train, "--bytes", "40K", "--lanes", "8", "--table-size", "1M"],
         timeout=120,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -264,7 +338,11 @@ def test_two_processes_train_as_one_model(shards, tmp_path):
 def test_an_integer_model_becomes_the_same_float_model(tmp_path):
     model = tiny()
     export.save(model, tmp_path / "m.safetensors", "m")
-    again = export.load(tmp_path / "m.safetensors")
+    again = export.load(models.load(tmp_path / "m.safetensors"), frozen=False)
     assert loop.evaluate(again, ENGLISH) == pytest.approx(loop.evaluate(model, ENGLISH), rel=0.02)
     for name, weight in again.state_dict().items():
-        assert (weight - model.state_dict()[name]).abs().max() < 0.02, name
+        if name not in ("table", "check"):
+            assert (weight - model.state_dict()[name]).abs().max() < 0.02, name
+    owned = torch.cat([torch.ones(6, dtype=torch.bool), model.check.view(-1) != 0])
+    assert torch.equal(again.check, model.check)
+    assert (again.table - model.table)[owned].abs().max() < 0.15

@@ -8,13 +8,26 @@ from __future__ import annotations
 import csv
 import hashlib
 from pathlib import Path
+from zlib import crc32
 
 import nzip
 from nzip import frame
+from nzip._predict import Watch
+from nzip.modes import Ac
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
 FIELDS = ["file", "size", "sha256", "options", "what"]
+
+
+def without_m1(text: bytes) -> bytes:
+    """A frame of adaptive mixing alone, which no level writes."""
+    mode = Ac(None, True)
+    _, code = mode.encode(text, Watch()) or (0, b"")
+    header = frame.Header(mode.coding).pack()
+    seed = frame.block_seed(header, b"", 0)
+    block = frame.pack_block(frame.CODED, True, len(text), code, seed)
+    return header + block + frame.pack_check(crc32(text), len(text))
 
 
 def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
@@ -24,20 +37,23 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
     every = bytes(range(256))
     script = "Ελληνικά, Русский, 中文, 日本語, 한국어, العربية, हिन्दी, 🙂 ".encode()
     calls = b"".join(
-        b"\x8b\xc3\xe8%s\x90" % (9000 - 8 * i).to_bytes(4, "little") for i in range(500)
+        b"\x8b\xc3\xe8%s\x90" % (90000 - 8 * i).to_bytes(4, "little") for i in range(1500)
     )
+    runs = bytes(1 << 19) + b"\x01" * (1 << 19) + b"\x02" * 100
     rows: list[tuple[str, bytes, str, bytes | None, str]] = [
         ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
         ("good-ac-small", english[:300], "mode=ac", None, "a short text"),
         ("good-ac-plain", english[:2000], "mode=ac adapt=no", None, "M1 alone"),
-        ("good-ac-adaptive", log[:6000], "mode=ac level=1", None, "mixing without M1"),
+        ("good-ac-adaptive", log[:6000], "", without_m1(log[:6000]), "mixing without M1"),
         ("good-ac-lanes", (log * 3)[:70_000], "mode=ac adapt=no", None, "lanes"),
-        ("good-ac-x86", calls, "mode=ac level=1", None, "x86 code behind its filter"),
+        ("good-ac-x86", calls, "mode=ac", None, "a binary: no M1, and the filter for x86 code"),
         ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
         ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
         ("good-static", english[:3000], "mode=static", None, "static"),
         ("good-stored", every, "mode=static", None, "a stored block"),
         ("good-run", bytes(100_000), "mode=static", None, "a run, long check"),
+        ("good-two-blocks", bytes(1 << 19) + english[:500], "mode=static", None, "two blocks"),
+        ("good-three-blocks", runs, "mode=static", None, "three blocks, each a run"),
         ("good-empty", b"", "mode=ac", None, "no content"),
     ]
     for level in range(1, 10):

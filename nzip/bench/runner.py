@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import models, modes
+from .. import modes
 from ..stream import compress, decompress
 
 TOTAL = "total"
@@ -75,12 +75,19 @@ class Result:
         }
 
 
-def _nzip(name: str, model_bytes: int, threads: int | None, mode: str, **options: Any) -> Codec:
+def _nzip(
+    name: str,
+    threads: int | None,
+    mode: str,
+    level: int = modes.DEFAULT_LEVEL,
+    model: str | None = None,
+    **options: Any,
+) -> Codec:
     return Codec(
         name,
-        lambda data: compress(data, mode, threads=threads, **options),
+        lambda data: compress(data, mode, threads=threads, level=level, model=model, **options),
         lambda data: decompress(data, threads=threads),
-        model_bytes,
+        sum(path.stat().st_size for path in modes.model_files(mode, level, model)),
     )
 
 
@@ -186,13 +193,11 @@ def codecs(
 
     Raises ValueError.
     """
-    weights = models.load(model).path.stat().st_size
-    options: dict[str, Any] = {"model": model}
     usual = [
-        _nzip("nzip ac", weights, threads, "ac", level=level, **options),
-        _nzip("nzip static", 0, threads, "static"),
-        _nzip("nzip eqinfo 16", weights, threads, "eqinfo", window=16, **options),
-        _nzip("nzip eqinfo 32", weights, threads, "eqinfo", window=32, **options),
+        _nzip("nzip ac", threads, "ac", level, model),
+        _nzip("nzip static", threads, "static"),
+        _nzip("nzip eqinfo 16", threads, "eqinfo", model=model, window=16),
+        _nzip("nzip eqinfo 32", threads, "eqinfo", model=model, window=32),
         _gzip(9),
         _zstd(3),
         _zstd(19),
@@ -200,7 +205,7 @@ def codecs(
         *_brotli(11),
     ]
     more = [
-        *(_nzip(f"nzip -{n}", weights, threads, "ac", level=n) for n in modes.LEVELS),
+        *(_nzip(f"nzip -{n}", threads, "ac", n) for n in modes.LEVELS),
         _gzip(1),
         _gzip(6),
         _zstd(1),

@@ -4,13 +4,11 @@
 #define NZ_ENGINE_H
 
 #include "common.h"
+#include "trail.h"
 
-#define NZ_MAX_CONTEXTS 12
 #define NZ_MAX_BLOCKS 8
 #define NZ_MAX_EMBED 256
 #define NZ_MAX_LANES 8
-#define NZ_WORD 9        /* contexts beside the last 1 to 8 bytes: the word so far, */
-#define NZ_WORDS 10      /* and with the word before it */
 #define NZ_ROWS 16       /* rows that are packed together */
 #define NZ_ACT_ZERO 64   /* an activation q in -63..63 is stored as q + 64 */
 #define NZ_ACT_MAX 63
@@ -21,6 +19,21 @@
 #define NZ_VALUE_MAX 511  /* what a unit takes in, Q8, so +-2 */
 #define NZ_H_FACTOR 84    /* Q13 times this, shifted by 15, is in steps of 1/21 */
 
+#define NZ_BUCKET 64      /* bytes of a bucket of the tables: a cache line */
+#define NZ_ROW_ZERO 8     /* a row's value q in -8..7 is stored as q + 8, */
+#define NZ_ROW_SHIFT 4    /* and times the row's scale is in this part of an activation's step */
+
+/* Rows of the contexts. A bucket holds `ways` numbers of 16 bits, little-endian, that tell its rows' owners,
+   then the rows: a scale of 8 bits with a sign, and embed / 2 bytes, of which byte j has value j in its low
+   half and value j + embed / 2 in its high one. A context that owns no row has one in `absent`. */
+typedef struct {
+    int contexts, ways, embed;
+    uint32_t buckets;
+    int context[NZ_MAX_CONTEXTS];
+    const uint8_t *lines;  /* [buckets][NZ_BUCKET] */
+    const uint8_t *absent; /* [contexts][1 + embed / 2] */
+} nz_tables;
+
 /* Packed for the kernel: weights [rows / 16][columns / 4][16][4], the zero point folded into bias. */
 typedef struct {
     int rows, columns;
@@ -30,39 +43,56 @@ typedef struct {
 
 typedef struct {
     int hidden, blocks, embed, width; /* width = hidden + embed */
-    int contexts;
-    int context[NZ_MAX_CONTEXTS], table_bits[NZ_MAX_CONTEXTS];
-    const int8_t *table[NZ_MAX_CONTEXTS];  /* [2^bits][embed] */
-    const uint8_t *check[NZ_MAX_CONTEXTS]; /* [2^bits]; NULL for a table of all contexts */
+    nz_tables tables;
     nz_matrix enter, gates[NZ_MAX_BLOCKS], leave[NZ_MAX_BLOCKS];
     nz_matrix out; /* not packed: [256][width] */
     void *memory;
 } nz_model;
 
+/* Long work asks from time to time whether to go on. */
+typedef struct {
+    int (*poll)(void *context, size_t done); /* done: bytes of text. Not 0: give up */
+    void *context;
+} nz_watch;
+
+#define NZ_POLL 2048 /* bytes of text, or steps of M1, from one poll to the next: some milliseconds */
+
+/* What the functions below return if they did not do all of their work. */
+#define NZ_NO_ROOM SIZE_MAX /* sizes */
+#define NZ_NO_MEMORY (SIZE_MAX - 1)
+#define NZ_STOPPED (SIZE_MAX - 2)
+enum { NZ_OK = 0, NZ_FAILED_MEMORY = -1, NZ_BAD_CODE = -2, NZ_GAVE_UP = -3 };
+
 typedef struct {
     const char *name;
-    /* Encodes a block; returns its size or SIZE_MAX if it did not fit. model may be NULL, then
-       only the adaptive predictor works; adapt 0 leaves it out. */
-    size_t (*ac_encode)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
+    /* Encodes a block; returns its size. model may be NULL, then only the adaptive predictor works; adapt 0
+       leaves it out. */
+    size_t (*ac_encode)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
+                        const nz_watch *);
     /* known: bytes at the start of `text` that are there already; the code is of what follows. */
     int (*ac_decode)(const nz_model *, int adapt, const uint8_t *in, size_t size, uint8_t *text, size_t n,
-                     size_t known);
+                     size_t known, const nz_watch *);
     /* Probability (1..65535) of a one at each bit of a block: uint16 [n][8]. */
-    int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out);
+    int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out, const nz_watch *);
     /* M1 starts afresh at every reset_every-th window; 0: only at the first. starts, if not NULL, has room for n
        numbers and gets the place in the text where each window begins. */
     size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
-                            uint32_t *starts);
-    /* *text: from malloc, *n bytes of it; at most `limit`, more is an error. -1: no memory, -2: not a code
-       that eqinfo_encode writes. */
+                            uint32_t *starts, const nz_watch *);
+    /* *text: from malloc, *n bytes of it; at most `limit`. NZ_BAD_CODE: more than that, or not a code that
+       eqinfo_encode writes. */
     int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, size_t limit,
-                         uint8_t **text, size_t *n);
+                         uint8_t **text, size_t *n, const nz_watch *);
     /* All windows of a width of at most 20 bits: length and last byte of each codeword's string (trie.h),
-       nz_window_codewords of them. -1: no memory; -2: a string is too long. */
-    int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte);
+       nz_window_codewords of them. NZ_BAD_CODE: a string is too long. */
+    int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte, const nz_watch *);
     /* Node logits (Q8) that M1 gives at each byte of a text: int16 [n][256], entry 0 unused. */
-    int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out);
+    int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out, const nz_watch *);
 } nz_engine;
+
+/* True if the work is to be given up; asks at every NZ_POLL-th of the counted `steps`. */
+NZ_INLINE int nz_stop(const nz_watch *watch, size_t *steps, size_t done) {
+    return watch && ++*steps % NZ_POLL == 0 && watch->poll(watch->context, done) != 0;
+}
 
 extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
 
@@ -91,14 +121,12 @@ typedef struct {
 
 /* A model file's numbers. */
 typedef struct {
-    int hidden, blocks, embed, contexts;
-    int context[NZ_MAX_CONTEXTS], table_bits[NZ_MAX_CONTEXTS];
-    const int8_t *table;  /* [rows of all tables][embed] */
-    const uint8_t *check; /* [rows of all tables] */
-    nz_layer enter;       /* [hidden][embed] */
-    nz_layer gates;       /* [blocks][3 hidden][hidden] */
-    nz_layer leave;       /* [blocks][hidden][hidden] */
-    nz_layer out;         /* [256][hidden + embed] */
+    int hidden, blocks;
+    nz_tables tables;
+    nz_layer enter; /* [hidden][embed] */
+    nz_layer gates; /* [blocks][3 hidden][hidden] */
+    nz_layer leave; /* [blocks][hidden][hidden] */
+    nz_layer out;   /* [256][hidden + embed] */
 } nz_weights;
 
 /* Packs a model. Returns NULL without memory, and with *bad set for a number outside its range.

@@ -60,7 +60,7 @@ static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int 
 static size_t matrix_bytes(size_t rows, size_t columns) { return rows * (columns + 2 * sizeof(int32_t)); }
 
 nz_model *nz_model_new(const nz_weights *from, int *bad) {
-    int h = from->hidden, e = from->embed;
+    int h = from->hidden, e = from->tables.embed;
     size_t n = (size_t)h, block = matrix_bytes(3 * n, n) + matrix_bytes(n, n);
     *bad = 0;
     nz_model *m = calloc(1, sizeof *m);
@@ -74,16 +74,7 @@ nz_model *nz_model_new(const nz_weights *from, int *bad) {
     m->blocks = from->blocks;
     m->embed = e;
     m->width = h + e;
-    m->contexts = from->contexts;
-    size_t row = 0;
-    for (int i = 0; i < from->contexts; i++) {
-        int context = from->context[i], bits = from->table_bits[i];
-        m->context[i] = context;
-        m->table_bits[i] = bits;
-        m->table[i] = from->table + row * (size_t)e;
-        m->check[i] = bits >= 8 * context ? NULL : from->check + row;
-        row += (size_t)1 << bits;
-    }
+    m->tables = from->tables;
     char *at = (char *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
     *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 1, &at);
     for (int k = 0; k < from->blocks; k++) {

@@ -18,69 +18,146 @@ from typing import Any
 from .._predict import Predictor
 from ..errors import MALFORMED, ModelFileError, ModelNotFoundError
 
-FORMAT = "nzip-m1-2"
-SMALL, MEDIUM, BASE = "small-2", "medium-2", "base-2"
+FORMAT = "nzip-m1-3"
+NANO, SMALL, BASE = "nano-3", "small-3", "base-3"
 DEFAULT = BASE
-WINDOWS = "windows-1"  # for eqinfo and tokens
+WINDOWS = "windows-3"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
-# SHA-256 of the released models. A file that does not match is refused.
+# SHA-256 of the released files. One that does not match is refused.
 RELEASED: dict[str, str] = {
-    "base-2": "88385d4aa493cd03c4416f3ed3568b2da333adc76a5487338a104c4aa91c2946",
-    "medium-2": "e249aa5e9fa5ea8be0094f1cea20cc54a43523841d12ae27e03fcb0204a0bb5f",
-    "windows-1": "d21355bb602b74f78d8d1031b706c37aa241375f90fceb0cd8d0832045af5a00",
-    "small-2": "6549c39afa300cf6e9a46182d173a6edd4d356f139a39a6de7792c85e002f32e",
+    "base-3": "fc6cd53d53152f4488711896aeaa6bd53d795a75d8960b31f2d79dfbb5febd01",
+    "nano-3": "910b77f308cd2de9411e7eea58bf8e40468c5ed9dc83f4689838982ef135bf95",
+    "small-3": "26d34e8d98976f107ed8591b094ca1d7cd03c32e6078c0061ec6459d9d0d17f2",
+    "tables-3": "66f72b37550d2aa7474ab1ded81d37d562bc114ba8552b77cbefe35274209399",
+    "windows-3": "91d5819a97ae2c9b0a0749d4182e0dcc8e1c1c4806d5cbb7c236775143a8e95e",
 }
+BUCKET = 64  # bytes of a bucket of the tables
+MAX_CONTEXTS = 12
+LAST_CONTEXT = 13
 MAX_HEADER = 1 << 16
 SHIPPED = Path(__file__).parent
+
+
+class _File:
+    """A model file, mapped and checked: its header and tensors."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with path.open("rb") as stream:
+            try:
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError as error:  # an empty file cannot be mapped
+                raise ModelFileError(f"{path}: empty model file") from error
+        self.digest = hashlib.sha256(data).digest()
+        self.header, start = _header(data, path)
+        self.meta: dict[str, Any] = self.header["__metadata__"]
+        self.name = str(self.meta.get("name", path.stem))
+        if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
+            raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
+        self._data, self._start = memoryview(data), start
+
+    def tensor(self, name: str, kind: str, *shape: int) -> memoryview:
+        """A tensor's bytes. Raises ModelFileError if it is not of that type and shape."""
+        path = self.path
+        try:
+            entry = self.header[name]
+            first, last = map(int, entry["data_offsets"])
+            fits = entry["dtype"] == kind and entry["shape"] == list(shape)
+        except MALFORMED as error:
+            raise ModelFileError(f"{path}: no valid tensor {name}") from error
+        size = math.prod(shape) * (4 if kind == "I32" else 1)
+        whole = 0 <= first <= last <= len(self._data) - self._start
+        if not fits or not whole or last - first != size:
+            raise ModelFileError(f"{path}: tensor {name} is not {kind} {list(shape)}")
+        return self._data[self._start + first : self._start + last]
+
+
+class Tables:
+    """The rows of the contexts, which several models share; see docs/format.md."""
+
+    def __init__(self, file: _File):
+        self.path, self.digest = file.path, file.digest
+        try:
+            self.contexts = [int(x) for x in file.meta["contexts"].split(",")]
+            self.embed, self.ways, self.buckets = (
+                int(file.meta[name]) for name in ("embed", "ways", "buckets")
+            )
+        except MALFORMED as error:
+            raise ModelFileError(f"{file.path}: no valid shape of tables") from error
+        if not (
+            0 < len(self.contexts) <= MAX_CONTEXTS
+            and all(1 <= context <= LAST_CONTEXT for context in self.contexts)
+            and 16 <= self.embed <= 128
+            and self.embed % 16 == 0
+            and self.ways >= 1
+            and self.ways * (3 + self.embed // 2) <= BUCKET
+            and 1 <= self.buckets < 1 << 31
+        ):
+            raise ModelFileError(f"{file.path}: a shape outside the format's limits")
+        row = 1 + self.embed // 2
+        self.tensors = {
+            "lines": file.tensor("lines", "U8", self.buckets, BUCKET),
+            "absent": file.tensor("absent", "U8", len(self.contexts), row),
+        }
 
 
 class Model:
     """M1 as the kernel runs it. ``digest`` is the SHA-256 of its file, 32 bytes."""
 
     def __init__(self, path: Path):
-        self.path = path
-        with path.open("rb") as stream:
-            try:
-                self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError as error:  # an empty file cannot be mapped
-                raise ModelFileError(f"{path}: empty model file") from error
-        self.digest = hashlib.sha256(self._data).digest()
-        header, start = _header(self._data, path)
-        self.name = str(header["__metadata__"].get("name", path.stem))
-        if RELEASED.get(self.name, self.digest.hex()) != self.digest.hex():
-            raise ModelFileError(f"{path}: the weights of {self.name} are damaged")
-        tensors = _tensors(header, self._data, start, path)
-        self.tables_of: Model | None = None
-        if "table" not in tensors:
-            self.tables_of = _holder(header["__metadata__"]["tables"], path)
-            tensors |= self.tables_of._tables(header, path)
-        self._header, self._tensors = header, tensors
-        self.predictor = _predictor(header, tensors, path)
-        hidden, embed = header["enter"]["shape"]
-        self.hidden: int = hidden
-        self.blocks: int = header["gates"]["shape"][0]
+        file = _File(path)
+        self.path, self.digest, self.name = path, file.digest, file.name
+        self.refers = "tables" in file.meta  # to the tables in another file
+        self.tables = _holder(file) if self.refers else Tables(file)
+        embed = self.tables.embed
+        try:
+            hidden, blocks = file.header["enter"]["shape"][0], file.header["gates"]["shape"][0]
+            valid = 16 <= hidden <= 4096 and hidden % 16 == 0 and 1 <= blocks <= 8
+        except MALFORMED as error:
+            raise ModelFileError(f"{path}: no network, only tables") from error
+        if not valid or not isinstance(hidden, int) or not isinstance(blocks, int):
+            raise ModelFileError(f"{path}: a shape outside the format's limits")
+        self.hidden, self.blocks = hidden, blocks
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            "enter": ("I8", (hidden, embed)),
+            "enter_mult": ("I32", (hidden,)),
+            "enter_bias": ("I32", (hidden,)),
+            "gates": ("I8", (blocks, 3 * hidden, hidden)),
+            "gates_mult": ("I32", (blocks, 3 * hidden)),
+            "gates_bias": ("I32", (blocks, 3 * hidden)),
+            "leave": ("I8", (blocks, hidden, hidden)),
+            "leave_mult": ("I32", (blocks, hidden)),
+            "out": ("I8", (256, hidden + embed)),
+            "out_mult": ("I32", (256,)),
+            "out_bias": ("I32", (256,)),
+        }
+        self.tensors = {n: file.tensor(n, kind, *shape) for n, (kind, shape) in shapes.items()}
+        tables = self.tables
+        try:  # the kernel checks the numbers
+            self.predictor = Predictor(
+                hidden,
+                blocks,
+                embed,
+                tables.contexts,
+                tables.ways,
+                tables.buckets,
+                self.tensors | tables.tensors,
+            )
+        except OverflowError as error:
+            raise ModelFileError(f"{path}: {error}") from error
         # A byte's: all matrices, but of the output layer eight rows.
-        self.multiply_adds: int = (
-            hidden * embed + self.blocks * 4 * hidden**2 + 8 * (hidden + embed)
-        )
+        self.multiply_adds: int = hidden * embed + blocks * 4 * hidden**2 + 8 * (hidden + embed)
+
+    @property
+    def files(self) -> set[Path]:
+        """What it is read from: its own file and that of its tables."""
+        return {self.path, self.tables.path}
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
 
-    def _tables(self, wanted: dict[str, Any], path: Path) -> dict[str, memoryview]:
-        """The embeddings, for the model of another file with the header ``wanted``."""
-        header = self._header
-        same = shape_lists(header["__metadata__"]) == shape_lists(wanted["__metadata__"])
-        if (
-            "table" not in header
-            or not same
-            or header["table"]["shape"][1] != wanted["enter"]["shape"][1]
-        ):
-            raise ModelFileError(f"{path}: the tables that it refers to have another shape")
-        return {name: self._tensors[name] for name in ("table", "check")}
 
-
-def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
+def _header(data: mmap.mmap | bytes, path: Path) -> tuple[dict[str, Any], int]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(MAX_HEADER, len(data) - 8):
         raise ModelFileError(f"{path}: not a model file")
@@ -94,93 +171,20 @@ def _header(data: mmap.mmap, path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
-def shape_lists(meta: dict[str, str]) -> list[list[int]]:
-    """contexts and table_bits of a model file."""
-    return [[int(x) for x in meta[name].split(",")] for name in ("contexts", "table_bits")]
-
-
-def _tensors(
-    header: dict[str, Any], data: mmap.mmap, start: int, path: Path
-) -> dict[str, memoryview]:
-    """The tensors of a file, all shapes checked; without the tables if it refers to another's."""
-    view = memoryview(data)
-
-    def tensor(name: str, kind: str, *shape: int) -> memoryview:
-        try:
-            entry = header[name]
-            first, last = map(int, entry["data_offsets"])
-            fits = entry["dtype"] == kind and entry["shape"] == list(shape)
-        except MALFORMED as error:
-            raise ModelFileError(f"{path}: no valid tensor {name}") from error
-        size = math.prod(shape) * (4 if kind == "I32" else 1)
-        if not fits or not 0 <= first <= last <= len(data) - start or last - first != size:
-            raise ModelFileError(f"{path}: tensor {name} is not {kind} {list(shape)}")
-        return view[start + first : start + last]
-
-    try:
-        meta = header["__metadata__"]
-        contexts, bits = shape_lists(meta)
-        hidden, embed = header["enter"]["shape"]
-        blocks = header["gates"]["shape"][0]
-        numbers = all(isinstance(n, int) for n in (hidden, embed, blocks))
-        refers = "tables" in meta
-        valid = not refers or len(bytes.fromhex(meta["tables"])) == 32
-    except MALFORMED as error:
-        raise ModelFileError(f"{path}: no valid model shape") from error
-    if not (
-        numbers
-        and valid
-        and 0 < len(contexts) == len(bits) <= 12
-        and all(1 <= context <= 10 for context in contexts)
-        and all(8 <= b <= 24 for b in bits)
-        and 16 <= hidden <= 4096
-        and hidden % 16 == 0
-        and 16 <= embed <= 256
-        and embed % 16 == 0
-        and 1 <= blocks <= 8
-    ):
-        raise ModelFileError(f"{path}: a shape outside the format's limits")
-    rows = sum(1 << b for b in bits)
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "enter": ("I8", (hidden, embed)),
-        "enter_mult": ("I32", (hidden,)),
-        "enter_bias": ("I32", (hidden,)),
-        "gates": ("I8", (blocks, 3 * hidden, hidden)),
-        "gates_mult": ("I32", (blocks, 3 * hidden)),
-        "gates_bias": ("I32", (blocks, 3 * hidden)),
-        "leave": ("I8", (blocks, hidden, hidden)),
-        "leave_mult": ("I32", (blocks, hidden)),
-        "out": ("I8", (256, hidden + embed)),
-        "out_mult": ("I32", (256,)),
-        "out_bias": ("I32", (256,)),
-    }
-    if not refers:
-        shapes |= {"table": ("I8", (rows, embed)), "check": ("U8", (rows,))}
-    return {name: tensor(name, kind, *shape) for name, (kind, shape) in shapes.items()}
-
-
-def _predictor(header: dict[str, Any], tensors: dict[str, memoryview], path: Path) -> Predictor:
-    """The kernel's model; the kernel checks the numbers."""
-    contexts, bits = shape_lists(header["__metadata__"])
-    hidden, embed = header["enter"]["shape"]
-    blocks = header["gates"]["shape"][0]
-    try:
-        return Predictor(hidden, blocks, embed, contexts, bits, tensors)
-    except OverflowError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-
-
-def _holder(digest: str, path: Path) -> Model:
-    """The model with that SHA-256, whose tables the file at ``path`` refers to."""
-    for candidate in [*find(), *sorted(path.parent.glob("*" + SUFFIX))]:
-        if candidate != path and RELEASED.get(candidate.stem, digest) == digest:
+def _holder(file: _File) -> Tables:
+    """The tables that a file refers to by the SHA-256 of theirs."""
+    wanted = file.meta["tables"]
+    if not isinstance(wanted, str) or len(wanted) != 64:
+        raise ModelFileError(f"{file.path}: it refers to no valid tables")
+    for candidate in [*find(), *sorted(file.path.parent.glob("*" + SUFFIX))]:
+        if candidate != file.path and RELEASED.get(candidate.stem, wanted) == wanted:
             try:
-                model = _load_file(candidate)
+                found = _load_tables(candidate)
             except ModelFileError:
                 continue
-            if model.digest.hex() == digest:
-                return model
-    raise ModelNotFoundError(f"{path} needs the tables of the model {digest[:8]}, not installed")
+            if found.digest.hex() == wanted:
+                return found
+    raise ModelNotFoundError(f"{file.path} needs the tables {wanted[:8]}, not installed")
 
 
 def search_path() -> list[Path]:
@@ -190,7 +194,7 @@ def search_path() -> list[Path]:
 
 
 def find() -> list[Path]:
-    """All installed model files."""
+    """All installed files of networks and tables."""
     return [
         path
         for folder in search_path()
@@ -199,8 +203,31 @@ def find() -> list[Path]:
     ]
 
 
+def networks() -> list[Path]:
+    """The installed files that hold a network, or that cannot be read."""
+    found = []
+    for path in find():
+        with path.open("rb") as stream:
+            head = stream.read(MAX_HEADER)
+        try:
+            if "enter" not in _header(head, path)[0]:
+                continue
+        except ModelFileError:
+            pass
+        found.append(path)
+    return found
+
+
 _loaded: dict[Path, Model] = {}
-_lock = threading.RLock()  # a model may load the one whose tables it shares
+_tables: dict[Path, Tables] = {}
+_lock = threading.RLock()  # a model may load the tables of another file
+
+
+def _load_tables(path: Path) -> Tables:
+    with _lock:
+        if path not in _tables:
+            _tables[path] = Tables(_File(path))
+        return _tables[path]
 
 
 def _load_file(path: Path) -> Model:
@@ -210,23 +237,38 @@ def _load_file(path: Path) -> Model:
         return _loaded[path]
 
 
+def _find(name: str | os.PathLike[str]) -> Path:
+    """The file of that name, or of that path. Raises ModelNotFoundError."""
+    for path in find():
+        if path.stem == name:
+            return path
+    path = Path(name)
+    if path.suffix or os.sep in os.fspath(name):
+        if path.is_file():
+            return path.resolve()
+        raise ModelNotFoundError(f"no model file {path}")
+    known = ", ".join(p.stem for p in networks()) or "none"
+    raise ModelNotFoundError(f"no model named {name} (installed: {known})")
+
+
 def load(name: str | os.PathLike[str] | None = None) -> Model:
     """The model of that name, or in the file of that path; the default one for None.
 
     Raises ModelNotFoundError and ModelFileError.
     """
-    if name is None:
-        name = DEFAULT
-    for path in find():
-        if path.stem == name:
-            return _load_file(path)
-    path = Path(name)
-    if path.suffix or os.sep in os.fspath(name):
-        if path.is_file():
-            return _load_file(path.resolve())
-        raise ModelNotFoundError(f"no model file {path}")
-    known = ", ".join(p.stem for p in find()) or "none"
-    raise ModelNotFoundError(f"no model named {name} (installed: {known})")
+    return _load_file(_find(DEFAULT if name is None else name))
+
+
+def load_tables(name: str | os.PathLike[str]) -> Tables:
+    """The tables of that name, or in the file of that path, or that the model there uses.
+
+    Raises ModelNotFoundError and ModelFileError.
+    """
+    path = _find(name)
+    try:
+        return _load_tables(path)
+    except ModelFileError:
+        return _load_file(path).tables
 
 
 def by_prefix(prefix: bytes) -> list[Model]:
@@ -241,7 +283,7 @@ def by_prefix(prefix: bytes) -> list[Model]:
         if released is None or released.startswith(prefix.hex()):
             try:
                 model = _load_file(path)
-            except ModelFileError:
+            except (ModelFileError, ModelNotFoundError):  # not this frame's concern
                 continue
             if model.digest.startswith(prefix):
                 known.append(model)

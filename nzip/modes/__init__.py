@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from .. import frame, models
+from .._predict import Watch
 from ..models import Model
 from .ac import Ac
 from .eqinfo import EqInfo
@@ -16,13 +18,13 @@ PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
 SHORT = 1 << 19  # content up to this many bytes waits for a stronger model
 # Level -> (M1, M1 of short content, bytes of a block). Larger blocks learn longer from the file and
 # leave less to do in parallel.
-LEVELS: dict[int, tuple[str | None, str | None, int]] = {
-    1: (None, None, 1 << 19),
-    2: (None, None, 1 << 21),
-    3: (None, None, 1 << 23),
+LEVELS: dict[int, tuple[str, str, int]] = {
+    1: (models.NANO, models.NANO, 1 << 19),
+    2: (models.NANO, models.NANO, 1 << 21),
+    3: (models.NANO, models.NANO, 1 << 23),
     4: (models.SMALL, models.SMALL, 1 << 20),
-    5: (models.SMALL, models.MEDIUM, 1 << 22),
-    6: (models.MEDIUM, models.BASE, 1 << 22),
+    5: (models.SMALL, models.SMALL, 1 << 22),
+    6: (models.SMALL, models.BASE, 1 << 22),
     7: (models.BASE, models.BASE, 1 << 22),
     8: (models.BASE, models.BASE, 1 << 23),
     9: (models.BASE, models.BASE, 1 << 24),
@@ -34,10 +36,10 @@ class Mode(Protocol):
 
     coding: int
 
-    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+    def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
         """(type of block, its code), or None if that would not be shorter."""
 
-    def decode(self, code: bytes, size: int) -> bytes:
+    def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
         """The ``size`` bytes of a block. Raises FormatError for a code that nothing encodes to."""
 
 
@@ -70,11 +72,16 @@ def choose(
     if not adapt:  # M1 is all that there is
         m1 = models.load(model)
         return Ac(m1.predictor, False), PLAIN_BLOCK, m1
-    name = model or (short_name if short else long_name)
-    if name is None:
-        return Ac(None, True), block_size, None
-    m1 = models.load(name)
+    m1 = models.load(model or (short_name if short else long_name))
     return Ac(m1.predictor, True), block_size, m1
+
+
+def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
+    """The files of models without which nothing that a mode and level writes can be decoded."""
+    if mode == "static":
+        return set()
+    names = {model or models.WINDOWS} if mode == "eqinfo" or model else set(LEVELS[level][:2])
+    return {path for name in names for path in models.load(name).files}
 
 
 def from_header(header: frame.Header, model: Model | None) -> Mode:

@@ -7,6 +7,7 @@ mixed. With ``adapt`` off this is the paper's AC (arXiv 2309.10668, section 2): 
 from __future__ import annotations
 
 from .. import _predict, frame
+from .._predict import Watch
 
 SAMPLES, SAMPLE = 8, 512  # pieces of a block that M1 is tried on, and their bytes
 M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binaries do
@@ -23,9 +24,10 @@ class Ac:
         else:
             self.coding = frame.AC if adapt else frame.AC_PLAIN
 
-    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+    def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
         alone = self._adapt and self._predictor is not None and not self._m1_helps(block)
-        code = _predict.ac_encode(None if alone else self._predictor, self._adapt, block)
+        predictor = None if alone else self._predictor
+        code = _predict.ac_encode(predictor, self._adapt, block, watch=watch)
         return None if code is None else (frame.ADAPTIVE if alone else frame.CODED, code)
 
     def _m1_helps(self, block: bytes) -> bool:
@@ -37,5 +39,5 @@ class Ac:
         code = _predict.ac_encode(self._predictor, False, sample, 2 * len(sample))
         return code is not None and 8 * len(code) < M1_LIMIT * len(sample)
 
-    def decode(self, code: bytes, size: int) -> bytes:
-        return _predict.ac_decode(self._predictor, self._adapt, code, size)
+    def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
+        return _predict.ac_decode(self._predictor, self._adapt, code, size, watch=watch)

@@ -10,6 +10,7 @@ section 6.1); then all windows are of the second kind.
 from __future__ import annotations
 
 from .. import _predict, frame, windows
+from .._predict import Watch
 from .._trie import Trie
 from ..errors import FormatError
 from ..models import Model
@@ -26,23 +27,32 @@ class EqInfo:
         self._width = width
         self._reset_every = reset_every
 
-    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+    def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
         trie = self.dictionary()
         if trie is not None:
             code = trie.encode_bits(self._width, block)
         else:
             code = _predict.eqinfo_encode(
-                self._model.predictor, self._width, block, reset_every=self._reset_every
+                self._model.predictor,
+                self._width,
+                block,
+                reset_every=self._reset_every,
+                watch=watch,
             )
         return None if code is None else (frame.CODED, code)
 
-    def decode(self, code: bytes, size: int) -> bytes:
+    def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
         trie = self.dictionary()
         try:
             if trie is not None:
                 return trie.decode_bits(self._width, code, size)
             text = _predict.eqinfo_decode(
-                self._model.predictor, self._width, code, size, reset_every=self._reset_every
+                self._model.predictor,
+                self._width,
+                code,
+                size,
+                reset_every=self._reset_every,
+                watch=watch,
             )
         except ValueError as error:
             raise FormatError(str(error)) from error

@@ -6,6 +6,7 @@ The paper's StaticAC (arXiv 2404.03626, section 3.2) with the counts sent along.
 from __future__ import annotations
 
 from .. import _coder, frame
+from .._predict import Watch
 from ..errors import FormatError
 
 
@@ -14,11 +15,11 @@ class Static:
 
     coding = frame.STATIC
 
-    def encode(self, block: bytes) -> tuple[int, bytes] | None:
+    def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
         code = _coder.static_encode(block)
         return None if code is None else (frame.CODED, code)
 
-    def decode(self, code: bytes, size: int) -> bytes:
+    def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
         try:
             return _coder.static_decode(code, size)
         except ValueError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpus, models
-from ..files import atomic_output
+from ..output import atomic_output, check_output, write_all
 from . import files, streams
 
 
@@ -49,15 +49,21 @@ def tokenize(
     *,
     split: str = "file",
     eos: bool | None = None,
+    force: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write the tokens of all documents; the totals. eos None: end-of-text tokens where there are
-    such, but not in Parquet, where rows keep documents apart. ``settings``: see ``make``."""
+    """Write the tokens of all documents; the totals.
+
+    eos None: end-of-text tokens where there are such, but not in Parquet, where rows keep documents
+    apart. force: replace files. ``settings``: see ``make``. Raises ValueError if an input would be
+    overwritten, and FileExistsError.
+    """
     paths = corpus.find_files(paths)
+    _check_outputs(files.written(output), paths, force)
     tokenization = make(name, paths, split=split, **settings)
     if eos is None:
         eos = tokenization.eos is not None and output.suffix != ".parquet"
-    with files.Writer(output, tokenization, eos) as writer:
+    with files.Writer(output, tokenization, eos, force) as writer:
         documents = 0
         for document in corpus.read_documents(paths, split):
             writer.add(document)
@@ -72,16 +78,25 @@ def tokenize(
     }
 
 
-def detokenize(source: Path, output: Path, split: str = "file") -> int:
-    """Write the documents of a file of tokens one behind the other, or with NUL bytes between them;
-    how many there were."""
+def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None:
+    """Raise ValueError if an output is an input, and FileExistsError, before any work."""
+    for path in outputs:
+        if path.exists() and any(path.samefile(other) for other in inputs if other.exists()):
+            raise ValueError(f"{path}: an input would be overwritten")
+        check_output(path, force)
+
+
+def detokenize(source: Path, output: Path, split: str = "file", force: bool = False) -> int:
+    """Write the documents of a file of tokens one after another, or with NUL bytes between them;
+    how many there were. force: replace a file. Raises as ``tokenize``."""
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
+    _check_outputs([output], files.written(source), force)
     count = 0
-    with atomic_output(output, None) as out:
+    with atomic_output(output, replace=force) as out:
         for document in files.read_documents(source):
             if count and split == "nul":
-                out.write(b"\0")
-            out.write(document)
+                write_all(out, b"\0")
+            write_all(out, document)
             count += 1
     return count

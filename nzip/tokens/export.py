@@ -2,7 +2,9 @@
 
 Every window but the root has a codeword that means "stop here", so the dictionary is closed under
 prefixes, and the encoder's window is the longest entry that the text starts with: greedy longest
-match. That is what WordPiece does without a continuation prefix, and what RWKV's tokenizer does.
+match. RWKV's tokenizer does just that. For Hugging Face's, a regular expression that follows the
+dictionary's trie cuts the text into windows, each of which is then a word of the vocabulary: its
+time grows with the text's length, as WordPiece's, which also means longest match, does not.
 """
 
 from __future__ import annotations
@@ -27,10 +29,53 @@ def _check(tokenizer: Tokenizer) -> None:
         raise ValueError("aligned windows are no longest match; other programs cannot make them")
 
 
+Node = dict[int, Any]  # of a trie: byte -> what follows it
+
+
+def _trie(strings: list[bytes]) -> Node:
+    root: Node = {}
+    for string in strings:
+        node = root
+        for byte in string:
+            node = node.setdefault(byte, {})
+    return root
+
+
+def _pattern(node: Node, characters: list[str]) -> str:
+    """A regular expression for the longest string that goes down from a node, maybe none.
+
+    Where a node has many children, halves of them are told apart by looking ahead, so that a match
+    takes few trials a byte.
+    """
+
+    def escaped(byte: int) -> str:
+        character = characters[byte]
+        return character if character.isalnum() else "\\" + character
+
+    def one_of(some: list[int]) -> str:
+        texts = "".join(map(escaped, some))
+        return texts if len(some) == 1 else f"[{texts}]"
+
+    def branches(some: list[int]) -> str:
+        if len(some) <= 4:
+            return "|".join(escaped(b) + _pattern(node[b], characters) for b in some)
+        half = len(some) // 2
+        return f"(?={one_of(some[:half])})(?:{branches(some[:half])})|{branches(some[half:])}"
+
+    if not node:
+        return ""
+    ends = [byte for byte in node if not node[byte]]
+    parts = [one_of(ends)] if ends else []
+    if len(ends) < len(node):
+        parts.append(branches([byte for byte in node if node[byte]]))
+    return f"(?:{'|'.join(parts)})?"
+
+
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of a ``tokenizer.json`` for Hugging Face ``tokenizers``: the same numbers.
 
-    There, unlike here, text that spells a special token becomes that token.
+    There, unlike here, text that spells a special token becomes that token, unless the program that
+    uses it sets ``encode_special_tokens``.
     """
     _check(tokenizer)
     characters = _byte_characters()
@@ -50,20 +95,21 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
         for name, number in tokenizer.special_tokens.items()
     ]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    level["use_regex"] = False
+    pattern = _pattern(_trie(tokenizer.vocabulary()), characters).removesuffix("?")
+    cut = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": added,
         "normalizer": None,
-        "pre_tokenizer": {**level, "use_regex": False},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [level, cut]},
         "post_processor": None,
-        "decoder": {**level, "use_regex": False},
+        "decoder": level,
         "model": {
-            "type": "WordPiece",
+            "type": "WordLevel",
             "unk_token": "<|unknown|>",  # cannot occur: every byte is an entry
-            "continuing_subword_prefix": "",
-            "max_input_chars_per_word": 1 << 40,
             "vocab": vocabulary,
         },
     }
@@ -75,7 +121,8 @@ def save_tokenizer_json(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> N
 
 
 def to_transformers(tokenizer: Tokenizer) -> Any:
-    """A fast tokenizer of Hugging Face ``transformers`` that gives the same numbers."""
+    """A fast tokenizer of Hugging Face ``transformers`` that gives the same numbers, also for text
+    that spells a special token."""
     from tokenizers import Tokenizer as Fast
     from transformers import PreTrainedTokenizerFast
 
@@ -87,6 +134,7 @@ def to_transformers(tokenizer: Tokenizer) -> Any:
         pad_token=names[1],
         bos_token=names[2],
         clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
     )
 
 

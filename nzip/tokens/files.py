@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import MALFORMED, FormatError
-from ..files import atomic_output
+from ..output import atomic_output
 from .streams import Tokenization, from_settings
 
 FORMAT = "nzip-tokens-1"
@@ -33,13 +33,22 @@ def _little(code: str, numbers: list[int]) -> bytes:
     return words.tobytes()
 
 
+def written(path: Path) -> list[Path]:
+    """The files that ``Writer`` makes for that name."""
+    beside = {".bin": (".json", ".idx"), ".npy": (".json",)}.get(path.suffix, ())
+    return [path, *(path.with_suffix(suffix) for suffix in beside)]
+
+
 class Writer:
     """Writes documents' tokens to a file by its suffix; the files appear when all is written.
 
-    eos: put the tokens that end a document behind each one. Use it in a ``with`` statement.
+    eos: put the tokens that end a document after each one. replace: files that are there may be
+    replaced. Use it in a ``with`` statement.
     """
 
-    def __init__(self, path: Path, tokenization: Tokenization, eos: bool = False):
+    def __init__(
+        self, path: Path, tokenization: Tokenization, eos: bool = False, replace: bool = False
+    ):
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}")
         if eos and tokenization.eos is None:
@@ -50,12 +59,13 @@ class Writer:
         self._sizes: list[int] = []  # bytes of each
         self._eos = (tokenization.eos or b"") if eos else b""
         self._about = {"format": FORMAT, **tokenization.settings, "eos": eos}
+        self._replace = replace
         self._width = tokenization.token_bits // 8
         self._stack = ExitStack()
         self._rows: list[bytes] = []
 
     def __enter__(self) -> Writer:
-        self._out = self._stack.enter_context(atomic_output(self.path, None))
+        self._out = self._stack.enter_context(atomic_output(self.path, replace=self._replace))
         if self.path.suffix == ".npy":
             self._out.write(bytes(128))  # the header, when the length is known
         elif self.path.suffix == ".parquet":
@@ -107,10 +117,10 @@ class Writer:
             "bytes": self.bytes,
             "sizes": self._sizes,
         }
-        with atomic_output(self.path.with_suffix(".json"), None) as out:
+        with atomic_output(self.path.with_suffix(".json"), replace=self._replace) as out:
             out.write(json.dumps(about).encode() + b"\n")
         if self.path.suffix == ".bin":
-            with atomic_output(self.path.with_suffix(".idx"), None) as out:
+            with atomic_output(self.path.with_suffix(".idx"), replace=self._replace) as out:
                 self._write_index(out)
 
     def _write_index(self, out: IO[bytes]) -> None:

@@ -139,7 +139,7 @@ class EqInfo(_Coded):
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
-        return self._mode.decode(code, size)
+        return self._mode.decode(code, size, _predict.Watch())
 
     def decode_all(self, tokens: bytes) -> bytes:
         """The text of whole windows, however long it is; up to the first that no encoder writes."""

@@ -1,63 +1,42 @@
-/* Chooses the instruction set for cell.inc at run time. */
+/* Chooses the instruction set at run time. */
 #include "cell.h"
-#include "common.h"
 
-#include <math.h>
-
-#define ACT_MAX 63.0f
-#define ACT_SCALE 21.0f
-#define VALUE_MAX 2.0f
-
-/* To the nearest integer, halves to even, for |x| < 2^22. */
-NZ_INLINE float round_float(float x) { return (x + 12582912.0f) - 12582912.0f; }
-NZ_INLINE float clamp_float(float x, float limit) {
-    x = x < limit ? x : limit;
-    return x > -limit ? x : -limit;
-}
-NZ_INLINE float round_activation(float x) {
-    return clamp_float(round_float(clamp_float(x, 4.0f) * ACT_SCALE), ACT_MAX) * (1.0f / ACT_SCALE);
-}
-
-/* Within 2e-7 of the true value. */
-NZ_INLINE float sigmoid(float x) {
-    float t = clamp_float(x, 80.0f) * -1.44269504f; /* e^-x = 2^t */
-    float whole = round_float(t), f = t - whole;
-    float p = 1.5353362e-4f;
-    p = p * f + 1.3398874e-3f;
-    p = p * f + 9.6184373e-3f;
-    p = p * f + 5.5503273e-2f;
-    p = p * f + 2.4022648e-1f;
-    p = p * f + 6.9314720e-1f;
-    p = p * f + 1.0f;
-    union { int32_t i; float f; } power = {((int32_t)whole + 127) << 23};
-    return 1.0f / (1.0f + p * power.f);
-}
-
-#define CELL(name) name##_portable
-#include "cell.inc"
-
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#include "target.h"
-NZ_TARGET_BEGIN("avx2,fma")
-#define CELL(name) name##_avx2
-#include "cell.inc"
-NZ_TARGET_END
-#define CALL(name, ...)                                                          \
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))         \
-        name##_avx2(__VA_ARGS__);                                                \
-    else                                                                         \
-        name##_portable(__VA_ARGS__)
-#else
-#define CALL(name, ...) name##_portable(__VA_ARGS__)
+static const nz_cell_engine *engine(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &nz_cell_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &nz_cell_avx2;
 #endif
+    return &nz_cell_portable;
+}
 
-void nz_recurrence_forward(float *z, float *hs, float *y, nz_cells c) { CALL(recurrence_forward, z, hs, y, c); }
-void nz_recurrence_backward(const float *dy, const float *z, const float *hs, float *dz, float *dh, nz_cells c) {
-    CALL(recurrence_backward, dy, z, hs, dz, dh, c);
+void nz_normalise_forward(nz_shape s, const float *from, const void *product, const float *scale, const float *bias, float *out, float *inverse, void *unit) {
+    engine()->normalise_forward[s.bf16](s, from, product, scale, bias, out, inverse, unit);
 }
-void nz_normalise_forward(const float *x, float *inverse, float *y, nz_cells c) {
-    CALL(normalise_forward, x, inverse, y, c);
+void nz_normalise_backward(nz_shape s, const void *gradient, const float *x, const float *inverse, int first, float *dx, void *copy, float *sums) {
+    engine()->normalise_backward[s.bf16](s, gradient, x, inverse, first, dx, copy, sums);
 }
-void nz_normalise_backward(const float *grad, const float *x, const float *inverse, float *dx, nz_cells c) {
-    CALL(normalise_backward, grad, x, inverse, dx, c);
+void nz_recurrence_forward(nz_shape s, const void *product, const float *scale, const float *bias, float *hs, void *shown) {
+    engine()->recurrence_forward[s.bf16](s, product, scale, bias, hs, shown);
+}
+void nz_recurrence_backward(nz_shape s, const void *gradient, const void *product, const float *scale, const float *bias, const float *hs, void *dz, float *dbias, float *carry) {
+    engine()->recurrence_backward[s.bf16](s, gradient, product, scale, bias, hs, dz, dbias, carry);
+}
+double nz_tree_loss(nz_shape s, const void *unit, const float *embedded, const uint8_t *text, const float *out, const float *bias, float factor, void *dunit, float *dembedded, float *dout, float *dbias) {
+    return engine()->tree_loss[s.bf16](s, unit, embedded, text, out, bias, factor, dunit, dembedded, dout, dbias);
+}
+void nz_embed_backward(nz_shape s, const float *embedded, const void *more, float *gradient) {
+    engine()->embed_backward[s.bf16](s, embedded, more, gradient);
+}
+void nz_to_act(nz_shape s, const float *from, size_t count, void *to) {
+    engine()->to_act[s.bf16](s, from, count, to);
+}
+void nz_rows_sum(const nz_places *p, const float *table, const int32_t *rows, size_t n, int bits, int quantise, float *embedded) {
+    engine()->rows_sum(p, table, rows, n, bits, quantise, embedded);
+}
+ptrdiff_t nz_rows_gather(const nz_places *p, const int32_t *rows, const float *gradient, size_t n, int part, int parts, int32_t *place, float *sums, int32_t *touched, ptrdiff_t count, size_t capacity) {
+    return engine()->rows_gather(p, rows, gradient, n, part, parts, place, sums, touched, count, capacity);
+}
+void nz_rows_update(const nz_places *p, float *table, float *state, int32_t *place, const float *sums, const int32_t *touched, size_t count, float rate) {
+    engine()->rows_update(p, table, state, place, sums, touched, count, rate);
 }

@@ -47,20 +47,29 @@ def window_starts(name: str) -> Cuts:
     return cuts
 
 
-def parse_mix(text: str | None) -> dict[str, float] | None:
-    """``wiki=20,code=12`` as weights. Raises ValueError."""
+def parse_weights(option: str, text: str | None) -> dict[str, float] | None:
+    """``wiki=20,code=12`` as numbers by source. Raises ValueError."""
     if text is None:
         return None
-    mix = {}
+    weights = {}
     for part in text.split(","):
         name, _, weight = part.partition("=")
         try:
-            mix[name.strip()] = float(weight)
+            weights[name.strip()] = float(weight)
         except ValueError:
-            raise ValueError(f"--mix: {part!r} is not NAME=WEIGHT") from None
-        if not mix[name.strip()] > 0:
-            raise ValueError(f"--mix: the weight of {name} must be positive")
-    return mix
+            raise ValueError(f"{option}: {part!r} is not NAME=WEIGHT") from None
+        if not weights[name.strip()] > 0:
+            raise ValueError(f"{option}: the weight of {name} must be positive")
+    return weights
+
+
+def _model_file(path: Path) -> Path:
+    """The path with the suffix of model files. Raises FileNotFoundError without its folder."""
+    if path.suffix != SUFFIX:
+        path = path.with_name(path.name + SUFFIX)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(path.parent))
+    return path
 
 
 def run(
@@ -70,6 +79,8 @@ def run(
     size: str | None,
     start: str | None,
     tables: str | None,
+    table_size: int | None,
+    split: Path | None,
     windows: bool,
     part: int,
     total: int | None,
@@ -78,19 +89,21 @@ def run(
     seed: int,
     begin: float,
     mix: str | None,
+    relay: str | None,
     patience: int,
     checkpoint: Path | None,
+    keep_checkpoints: bool,
     device: str | None,
     threads: int | None,
 ) -> None:
     """Train M1 and write it to ``output``; progress on stderr.
 
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
-    it one of SIZES is trained anew. tables: the name or file of a model whose embeddings are used
-    as they are; the new file refers to them. begin: the share of each source that is passed over at
-    first; blocks that learn to trust tables should read what the tables have not. windows: train
-    for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``, where windows of
-    that model begin.
+    it one of SIZES is trained anew. tables: the name or file of tables that are used as they are;
+    the new file refers to them. table_size: bytes of new ones. split: a file that gets the tables,
+    to which the new one refers. begin: the share of each source that is passed over at first.
+    windows: train for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``,
+    where windows of that model begin. relay: shares of sources that get other line breaks.
     """
     try:
         import torch
@@ -102,14 +115,15 @@ def run(
 
     from .. import models
     from .data import Corpus
-    from .export import load, save, with_tables
-    from .loop import Options, deepen, evaluate, train
-    from .model import SIZES, WINDOWS
+    from .export import load, save, save_tables, with_tables
+    from .loop import Options, deepen, evaluate, stable_checkpoint, train
+    from .model import SIZES, Config, Tables
 
-    if output.suffix != SUFFIX:
-        output = output.with_name(output.name + SUFFIX)
-    if not output.parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(output.parent))
+    output = _model_file(output)
+    if split is not None:
+        split = _model_file(split)
+        if tables:
+            raise ValueError("--tables and --split exclude each other")
     if size not in (None, *SIZES):
         raise ValueError(f"--size must be one of {', '.join(SIZES)}")
     keep_freed_memory()
@@ -119,17 +133,18 @@ def run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
-    corpus = Corpus(paths, parse_mix(mix))
+    corpus = Corpus(paths, parse_weights("--mix", mix), parse_weights("--relay", relay))
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     console = Console(stderr=True, quiet=not first)
     held = corpus.held_out()
     if start is None:
         options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
-        shape = WINDOWS if windows and not size else SIZES[size or "base"]
-        initial: Config | M1 = shape
+        shape = SIZES[size or ("windows" if windows else "base")]
+        buckets = Tables().buckets if table_size is None else table_size // models.BUCKET
+        initial: Config | M1 = Config(*shape, Tables(buckets=max(1, buckets)))
         if tables:
             torch.manual_seed(seed)
-            initial = with_tables(shape, models.load(tables).path)
+            initial = with_tables(shape, models.load_tables(tables))
     else:
         # A pass over the text, in smaller steps; the tables move as before.
         options = Options(
@@ -141,14 +156,16 @@ def run(
             seed=seed,
             patience=patience,
         )
-        holder = models.load(tables) if tables else None
-        initial = load(models.load(start).path, holder.digest.hex() if holder else "")
+        source = models.load(start)
+        if tables and models.load_tables(tables).digest != source.tables.digest:
+            raise ValueError(f"{start} has other tables than {tables}")
+        initial = load(source, frozen=bool(tables))
         cut = part if windows else 0
         before = {name: evaluate(initial, text, segment=cut) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
         if size:
             torch.manual_seed(seed)
-            initial = deepen(initial, SIZES[size].blocks)
+            initial = deepen(initial, SIZES[size][1])
     cuts = None
     if windows:
         options.segment, options.lanes, options.reset = part, 320, 1.0
@@ -170,7 +187,7 @@ def run(
         console=console,
         disable=not sys.stderr.isatty(),
     )
-    task = bar.add_task("train", total=None, state="")
+    task = bar.add_task("train", total=steps, state="choosing who owns the tables' rows")
     held_mean = ""
 
     def report(row: dict) -> None:
@@ -178,28 +195,30 @@ def run(
         if "held" in row:
             held_mean = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
             console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
-        state = f"{row['bpb']:.3f} bpb{held_mean}"
+        state = f"{row['bpb']:.3f} bpb{held_mean}, {row['rate'] / 1000:.0f} kB/s"
         bar.update(task, completed=row["step"], total=row["steps"], state=state)
 
+    path = checkpoint or output.with_suffix(".ckpt")
     with bar:
-        model = train(
-            corpus,
-            checkpoint or output.with_suffix(".ckpt"),
-            initial,
-            options,
-            report,
-            device,
-            cuts,
-        )
+        model = train(corpus, path, initial, options, report, device, cuts)
     if not first:
         return
     model.to("cpu")
+    if split is not None:
+        save_tables(model, split, split.stem)
+        model.config.frozen = models.load_tables(os.fspath(split)).digest.hex()
+        console.print(f"wrote {split}")
     save(model, output, output.stem)
     for name, text in held.items():
         rounded = evaluate(model, text, segment=options.part)
         exact = evaluate(model, text, quantise=False, segment=options.part)
         console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
-    console.print(f"wrote {output}")
+    console.print(f"wrote {output}; how the run went is in {path.with_suffix('.jsonl')}")
+    for file, use in ((path, "of the end"), (stable_checkpoint(path), "a longer run starts here")):
+        if file.exists() and keep_checkpoints:
+            console.print(f"kept {file} ({use})")
+        else:
+            file.unlink(missing_ok=True)
 
 
 def _by_source(held: dict[str, float]) -> str:

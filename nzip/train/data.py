@@ -1,9 +1,11 @@
-"""Training text: shards, files and folders as lanes of segments."""
+"""Training text: shards, files and folders as lanes of segments, some of it laid out anew."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from ..corpus import documents, file_size, find_files
 
 Cuts = Callable[[bytes], np.ndarray]
 PIECE = 32768  # bytes of a document that one lane reads before it draws another
-HELD_OUT = 1 << 16  # at most this much at the head of each source is kept for validation
+HELD_OUT = 1 << 16  # at most this much of each source is kept for validation,
+HELD_PART = 1 << 13  # at most this much of a document
 
 
 def source_name(path: Path) -> str:
@@ -19,10 +22,193 @@ def source_name(path: Path) -> str:
     return path.name.split(".")[0].split("-")[0]
 
 
-class Corpus:
-    """Sources (groups of files) that are sampled by weight; the head of each is held out."""
+def _wrap(line: bytes, width: int) -> list[bytes]:
+    """A paragraph as lines of at most ``width`` bytes, where its words allow it."""
+    out = []
+    while len(line) > width:
+        cut = line.rfind(b" ", 1, width + 1)
+        if cut < 0:
+            cut = line.find(b" ", width)
+        if cut < 0:
+            break
+        out.append(line[:cut])
+        line = line[cut + 1 :]
+    return [*out, line]
 
-    def __init__(self, paths: list[Path], mix: dict[str, float] | None = None):
+
+def relaid(piece: bytes, rng: np.random.Generator) -> bytes:
+    """A text with long lines as files from other times have it: wrapped at 60 to 80 columns.
+
+    Some also get empty lines or an indent between paragraphs, two spaces after a sentence, CR LF,
+    or Latin-1. A text whose lines are short already stays as it is.
+    """
+    if len(piece) < 100 * (piece.count(b"\n") + 1):
+        return piece
+    width = int(rng.integers(60, 81))
+    spaced, indent = rng.random() < 0.3, b" " * int(rng.choice([0, 0, 0, 2, 3, 4, 5]))
+    gap = rng.random() < 0.8
+    lines = []
+    for paragraph in piece.split(b"\n"):
+        if spaced:
+            for mark in (b". ", b"? ", b"! "):
+                paragraph = paragraph.replace(mark, mark + b" ")
+        prose = len(paragraph) > width
+        lines += _wrap(indent + paragraph if prose else paragraph, width)
+        if gap and prose:
+            lines.append(b"")
+    out = b"\n".join(lines)
+    if rng.random() < 0.04:
+        out = out.replace(b"\n", b"\r\n")
+    if rng.random() < 0.04:
+        out = out.decode("utf-8", "ignore").encode("latin-1", "ignore")
+    return out
+
+
+class _Source:
+    """The pieces of one source's files, over and over; its place can be saved and found again."""
+
+    def __init__(
+        self, name: str, files: list[Path], held: int, least: int, relay: float, seed: int
+    ):
+        self.name, self.files, self.held = name, files, held
+        self.least, self.relay, self.seed = least, relay, seed
+        self.file, self.offset = 0, held
+        self.found = False  # a piece, in this pass or before
+        self._pieces: Iterator[tuple[int, bytes]] | None = None
+
+    def pass_over(self, share: float) -> None:
+        """Start behind that share of the bytes."""
+        left = int(share * sum(map(file_size, self.files)))
+        for number, path in enumerate(self.files):
+            size = file_size(path)
+            if left < size:
+                self.file, self.offset = number, max(left, self.held if number == 0 else 0)
+                return
+            left -= size
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        """(offset of what follows, piece) from the place on, to the end of the file."""
+        offset = self.offset
+        for document in documents(self.files[self.file], skip=offset):
+            for start in range(0, len(document), PIECE):
+                piece = document[start : start + PIECE]
+                end = offset + min(start + PIECE, len(document))
+                yield end + (start + PIECE >= len(document)), piece
+            offset += len(document) + 1
+
+    def next(self) -> bytes:
+        """The next piece of ``least`` bytes or more. Raises ValueError if there is none."""
+        while True:
+            if self._pieces is None:
+                self._pieces = self._read()
+            for offset, piece in self._pieces:
+                start, self.offset = self.offset, offset
+                if len(piece) < self.least:
+                    continue
+                self.found = True
+                if self.relay:
+                    key = zlib.crc32(f"{self.seed} {self.name} {self.file} {start}".encode())
+                    rng = np.random.default_rng(key)
+                    if rng.random() < self.relay:
+                        piece = relaid(piece, rng)
+                return piece
+            self._pieces = None
+            self.file = (self.file + 1) % len(self.files)
+            self.offset = 0 if self.file else self.held
+            if self.file == 0 and not self.found:
+                raise ValueError(f"the source {self.name} holds no document of {self.least} bytes")
+
+
+class Loader:
+    """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs; see ``Corpus.batches``.
+
+    ``state()`` can be saved, and a loader with the same settings goes on from it.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, _Source],
+        weights: dict[str, float],
+        lanes: int,
+        segment: int,
+        seed: int,
+        reset: float,
+        cuts: Cuts | None,
+    ):
+        self.sources, self.weights = sources, weights
+        self.lanes, self.segment, self.reset, self.cuts = lanes, segment, reset, cuts
+        self.rng = np.random.default_rng(seed)
+        self.drawn = dict.fromkeys(sources, 0)
+        self.pieces = [b""] * lanes
+        self.places = [np.empty(0, np.int64)] * lanes
+        self.done = [0] * lanes  # segments of the lane's piece
+
+    def _places(self, piece: bytes) -> np.ndarray:
+        """Where in a piece segments begin."""
+        last = len(piece) - self.segment
+        if self.cuts is None:
+            return np.arange(0, last + 1, self.segment)
+        places = self.cuts(piece)
+        return places[places <= last]
+
+    def _draw(self, lane: int) -> None:
+        """A new piece for a lane, from the source that is furthest behind its weight."""
+        total = sum(self.drawn.values())
+        name = max(self.drawn, key=lambda n: self.weights[n] * total - self.drawn[n])
+        places = np.empty(0, np.int64)
+        while not len(places):
+            self.pieces[lane] = self.sources[name].next()
+            places = self._places(self.pieces[lane])
+        self.places[lane], self.done[lane] = places, 0
+        self.drawn[name] += self.segment * len(places)
+
+    def __iter__(self) -> Loader:
+        return self
+
+    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
+        batch = np.empty((self.lanes, self.segment), np.uint8)
+        fresh = self.rng.random(self.lanes) < self.reset
+        for lane in range(self.lanes):
+            if self.done[lane] == len(self.places[lane]):
+                self._draw(lane)
+                fresh[lane] = True
+            start = self.places[lane][self.done[lane]]
+            batch[lane] = np.frombuffer(self.pieces[lane], np.uint8, self.segment, start)
+            self.done[lane] += 1
+        return batch, fresh
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, in plain Python types."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "drawn": dict(self.drawn),
+            "sources": {n: (s.file, s.offset, s.found) for n, s in self.sources.items()},
+            "pieces": list(self.pieces),
+            "done": list(self.done),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another loader of the same settings stood."""
+        self.rng.bit_generator.state = state["rng"]
+        self.drawn = dict(state["drawn"])
+        for name, place in state["sources"].items():
+            source = self.sources[name]
+            source.file, source.offset, source.found = place
+            source._pieces = None
+        self.pieces, self.done = list(state["pieces"]), list(state["done"])
+        self.places = [self._places(piece) for piece in self.pieces]
+
+
+class Corpus:
+    """Sources (groups of files) that are sampled by weight; the first documents are held out."""
+
+    def __init__(
+        self,
+        paths: list[Path],
+        mix: dict[str, float] | None = None,
+        relay: dict[str, float] | None = None,
+    ):
+        """mix: weights by source. relay: the share of a source's pieces that ``relaid`` gets."""
         groups: dict[str, list[Path]] = {}
         for path in find_files(paths):
             groups.setdefault(source_name(path) if mix else "all", []).append(path)
@@ -35,10 +221,32 @@ class Corpus:
         self.sizes = {n: sum(map(file_size, files)) for n, files in groups.items()}
         total = sum((mix or {"all": 1.0}).values())
         self.weights = {name: (mix[name] if mix else 1.0) / total for name in groups}
-        # The first file of a source gives its held-out head.
-        self.held = {
-            name: min(HELD_OUT, file_size(files[0]) // 20) for name, files in groups.items()
-        }
+        self.relay = relay or {}
+        # The first documents of a source's first file are held out; their heads are validated on.
+        self._held_out: dict[str, bytes] = {}
+        self._held: dict[str, int] = {}
+        for name, files in groups.items():
+            self._held_out[name], self._held[name] = self._hold_out(files[0])
+
+    @staticmethod
+    def _hold_out(path: Path) -> tuple[bytes, int]:
+        """(validation text, bytes of the file that are not trained on)."""
+        most = file_size(path) // 20
+        parts: list[bytes] = []
+        size = passed = 0
+        for document in documents(path):
+            part = document[: min(HELD_PART, HELD_OUT - size, most - size)]
+            whole = passed + len(document) + 1
+            if whole > 2 * most:  # too much of a small source: the part alone, if it is the first
+                if not parts:
+                    part = document[: min(HELD_OUT, most)]
+                    parts, passed = [part], len(part)
+                break
+            parts.append(part)
+            size, passed = size + len(part), whole
+            if size >= min(HELD_OUT, most):
+                break
+        return b"\n".join(parts), passed
 
     def smallest(self) -> int:
         """Bytes of the smallest source."""
@@ -46,40 +254,7 @@ class Corpus:
 
     def held_out(self) -> dict[str, bytes]:
         """Validation text of each source."""
-        return {
-            name: b"\n".join(documents(files[0], limit=self.held[name]))
-            for name, files in self.groups.items()
-        }
-
-    def _pieces(
-        self, name: str, segment: int, begin: float, cuts: Cuts | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pieces of documents, uint8, and where in them segments begin."""
-        skip = int(begin * self.sizes[name])
-        while True:  # epochs
-            empty = True
-            for number, path in enumerate(self.groups[name]):
-                size = file_size(path)
-                if skip >= size:
-                    skip -= size
-                    continue
-                first = max(skip, self.held[name] if number == 0 else 0)
-                for document in documents(path, skip=first):
-                    for start in range(0, len(document), PIECE):
-                        piece = document[start : start + PIECE]
-                        last = len(piece) - segment
-                        if cuts is None:
-                            places = np.arange(0, last + 1, segment)
-                        else:
-                            places = cuts(piece)
-                            places = places[places <= last]
-                        if len(places):
-                            empty = False
-                            yield np.frombuffer(piece, np.uint8), places
-                skip = 0
-            if empty and not begin:
-                raise ValueError(f"the source {name} holds no document of {segment} bytes")
-            skip, begin = 0, 0.0
+        return dict(self._held_out)
 
     def batches(
         self,
@@ -89,7 +264,7 @@ class Corpus:
         reset: float,
         begin: float = 0.0,
         cuts: Cuts | None = None,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Loader:
         """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs.
 
         ``fresh`` marks lanes whose state starts anew: at each piece, and by chance ``reset`` at
@@ -97,26 +272,11 @@ class Corpus:
         of each source that is passed over at first. cuts: from a text to the places where segments
         begin; without it one begins where the one before ends.
         """
-        rng = np.random.default_rng(seed)
-        streams = {name: self._pieces(name, segment, begin, cuts) for name in self.groups}
-        drawn = dict.fromkeys(self.groups, 0)
-        total = 0
-        pieces = [(np.empty(0, np.uint8), np.empty(0, np.int64))] * lanes
-        done = [0] * lanes  # segments of the lane's piece
-        while True:
-            batch = np.empty((lanes, segment), np.uint8)
-            fresh = rng.random(lanes) < reset
-            for lane in range(lanes):
-                if done[lane] == len(pieces[lane][1]):
-                    name = max(drawn, key=lambda n: self.weights[n] * total - drawn[n])
-                    pieces[lane] = next(streams[name])
-                    taken = segment * len(pieces[lane][1])
-                    drawn[name] += taken
-                    total += taken
-                    done[lane] = 0
-                    fresh[lane] = True
-                piece, places = pieces[lane]
-                place = places[done[lane]]
-                batch[lane] = piece[place : place + segment]
-                done[lane] += 1
-            yield batch, fresh
+        sources = {
+            name: _Source(name, files, self._held[name], segment, self.relay.get(name, 0.0), seed)
+            for name, files in self.groups.items()
+        }
+        if begin:
+            for source in sources.values():
+                source.pass_over(begin)
+        return Loader(sources, self.weights, lanes, segment, seed, reset, cuts)

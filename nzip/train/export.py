@@ -1,10 +1,9 @@
-"""From a trained M1 to the integers of a model file (docs/format.md, "Model file")."""
+"""From a trained M1 to the integers of a model file (docs/format.md, "Model file"), and back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,20 @@ import torch
 from torch import Tensor
 
 from .. import models
-from ..models import FORMAT
+from ..models import BUCKET, FORMAT
 from .model import (
-    EMBED_SCALE,
+    ACT_SCALE,
     M1,
     MULT_UNIT,
+    ROW_MAX,
+    ROW_STEPS,
     SCALE_SHIFT,
     UNITS_MULT_UNIT,
     UNITS_ONE,
     Config,
+    Tables,
     quantise_rows,
+    quantise_table,
 )
 
 # What a layer puts out is Q4 if the blocks add it up, else Q8.
@@ -36,7 +39,7 @@ BIAS_UNITS = {
     "gates": 256 << SCALE_SHIFT,
     "out": 256 << SCALE_SHIFT,
 }
-KINDS = {"I8": "i1", "U8": "u1", "I32": "<i4"}
+ROW_ZERO = ROW_MAX + 1  # what the value 0 is stored as
 
 
 def _layers(model: M1) -> dict[str, tuple[Tensor, Tensor | None]]:
@@ -53,13 +56,41 @@ def _layers(model: M1) -> dict[str, tuple[Tensor, Tensor | None]]:
     }
 
 
+def _pack(rows: Tensor) -> np.ndarray:
+    """Rows, float [n, embed], as uint8 [n, 1 + embed / 2]: the scale, then two values a byte."""
+    ints, scale = quantise_table(rows)
+    values = (ints + ROW_ZERO).to(torch.uint8).numpy()
+    half = values.shape[1] // 2
+    packed = values[:, :half] | values[:, half:] << 4
+    return np.concatenate([scale.to(torch.uint8).numpy(), packed], axis=1)
+
+
+def _unpack(packed: np.ndarray) -> Tensor:
+    """The inverse of _pack."""
+    scale = packed[:, :1].view(np.int8).astype(np.float32)
+    values = np.concatenate([packed[:, 1:] & 15, packed[:, 1:] >> 4], axis=1)
+    unit = 1 / (ACT_SCALE * ROW_STEPS)
+    return torch.from_numpy((values.astype(np.float32) - ROW_ZERO) * scale * unit)
+
+
+@torch.no_grad()
+def table_integers(model: M1) -> dict[str, np.ndarray]:
+    """The tensors of the tables, by name."""
+    tables = model.config.tables
+    contexts, ways = len(tables.contexts), tables.ways
+    packed = _pack(model.table)
+    lines = np.zeros((tables.buckets, BUCKET), np.uint8)
+    packed[contexts:][model.check.numpy().reshape(-1) == 0] = 0  # nobody's rows
+    rows = packed[contexts:].reshape(tables.buckets, -1)
+    lines[:, : 2 * ways] = model.check.numpy().astype("<i2").view(np.uint8)
+    lines[:, 2 * ways : 2 * ways + rows.shape[1]] = rows
+    return {"lines": lines, "absent": packed[:contexts]}
+
+
 @torch.no_grad()
 def integers(model: M1) -> dict[str, np.ndarray]:
-    """The tensors of the model file, by name."""
+    """The tensors of the network, by name."""
     tensors = {}
-    if not model.config.tables:
-        table = (model.table.weight[:-1] * EMBED_SCALE).round().clamp(-127, 127)
-        tensors = {"table": table.to(torch.int8).numpy(), "check": model.check.numpy()}
     for name, (weight, bias) in _layers(model).items():
         ints, mult = quantise_rows(weight.reshape(-1, weight.shape[-1]), MULT_UNITS[name])
         tensors[name] = ints.to(torch.int8).view_as(weight).numpy()
@@ -70,91 +101,91 @@ def integers(model: M1) -> dict[str, np.ndarray]:
     return tensors
 
 
-def read(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    """Shape and tensors (int8, uint8, int32) of a model file that ``nzip.models`` has checked."""
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    meta = header.pop("__metadata__")
-    tensors = {}
-    for name, entry in header.items():
-        first, last = (8 + size + offset for offset in entry["data_offsets"])
-        kind = np.dtype(KINDS[entry["dtype"]])
-        array = np.frombuffer(data[first:last], kind).astype(kind.newbyteorder("="))
-        tensors[name] = torch.from_numpy(array.reshape(entry["shape"]))
-    holder = models.load(str(path)).tables_of
-    if holder:
-        theirs = read(holder.path)[1]
-        tensors |= {name: theirs[name] for name in ("table", "check")}
-    hidden, embed = tensors["enter"].shape
-    contexts, bits = models.shape_lists(meta)
-    blocks, tables = len(tensors["gates"]), meta.get("tables", "")
-    return Config(hidden, blocks, embed, contexts, bits, tables), tensors
+def shape_of(tables: models.Tables) -> Tables:
+    """The shape of a file's tables."""
+    return Tables(tables.embed, tables.contexts, tables.buckets, tables.ways)
 
 
-def _take_tables(model: M1, tensors: dict[str, Tensor]) -> None:
-    model.table.weight[:-1] = tensors["table"] / EMBED_SCALE
-    model.check.copy_(tensors["check"])
+def _take_tables(model: M1, tables: models.Tables) -> None:
+    ways, row = tables.ways, 1 + tables.embed // 2
+    lines = np.frombuffer(tables.tensors["lines"], np.uint8).reshape(-1, BUCKET)
+    absent = np.frombuffer(tables.tensors["absent"], np.uint8).reshape(-1, row)
+    rows = lines[:, 2 * ways : 2 * ways + ways * row].reshape(-1, row)
+    model.check.copy_(torch.from_numpy(lines[:, : 2 * ways].copy().view("<i2").astype(np.int16)))
+    model.table[: len(absent)] = _unpack(absent)
+    model.table[len(absent) :] = _unpack(rows)
 
 
 @torch.no_grad()
-def with_tables(size: Config, path: Path) -> M1:
-    """A new model of a size that uses the tables of the model in a file."""
-    shape, tensors = read(path)
-    digest = shape.tables or models.load(str(path)).digest.hex()
-    model = M1(replace(shape, hidden=size.hidden, blocks=size.blocks, tables=digest))
-    _take_tables(model, tensors)
+def with_tables(size: tuple[int, int], tables: models.Tables) -> M1:
+    """A new model of so many units and blocks that uses a file's tables as they are."""
+    model = M1(Config(*size, tables=shape_of(tables), frozen=tables.digest.hex()))
+    _take_tables(model, tables)
     return model
 
 
 @torch.no_grad()
-def load(path: Path, tables: str = "") -> M1:
-    """A float model of the integers in a model file, to train on from; ``tables`` as in Config."""
-    config, tensors = read(path)
-    model = M1(replace(config, tables=tables))
-    _take_tables(model, tensors)
-
-    def weight(name: str) -> Tensor:
-        return tensors[name] * (tensors[f"{name}_mult"].unsqueeze(-1) * MULT_UNITS[name])
-
-    def bias(name: str) -> Tensor:
-        return tensors[f"{name}_bias"] / BIAS_UNITS[name]
-
-    for name in ("enter", "out"):
-        getattr(model, name).copy_(weight(name))
-        getattr(model, f"{name}_bias").copy_(bias(name))
-    for k in range(config.blocks):
-        model.gates[k].copy_(weight("gates")[k])
-        model.gates_bias[k].copy_(bias("gates")[k])
-        model.leave[k].copy_(weight("leave")[k])
-    return model
-
-
-def save(model: M1, path: Path, name: str) -> None:
-    """Write a model file in the safetensors layout."""
-    config = model.config
-    header: dict = {
-        "__metadata__": {
-            "format": FORMAT,
-            "name": name,
-            "contexts": ",".join(map(str, config.contexts)),
-            "table_bits": ",".join(map(str, config.table_bits)),
-        }
+def load(source: models.Model, frozen: bool) -> M1:
+    """A float model of the integers in a model file; ``frozen``: its tables stay as they are."""
+    digest = source.tables.digest.hex() if frozen else ""
+    model = M1(Config(source.hidden, source.blocks, shape_of(source.tables), digest))
+    _take_tables(model, source.tables)
+    arrays = {
+        name: torch.from_numpy(np.frombuffer(data, "<i4" if "_" in name else "i1").copy())
+        for name, data in source.tensors.items()
     }
-    if config.tables:
-        header["__metadata__"]["tables"] = config.tables
-    offset = 0
-    blobs = []
-    for key, tensor in sorted(integers(model).items()):
-        kind = {"int8": "I8", "uint8": "U8", "int32": "I32"}[tensor.dtype.name]
-        blob = np.ascontiguousarray(tensor, KINDS[kind]).tobytes()
-        header[key] = {
-            "dtype": kind,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(blob)],
-        }
+
+    def fill(name: str, numbers: Tensor) -> None:
+        target = getattr(model, name)
+        parts = list(target) if isinstance(target, torch.nn.ParameterList) else [target]
+        for part, values in zip(parts, numbers.view(len(parts), *parts[0].shape), strict=True):
+            part.copy_(values)
+
+    for name, (weight, bias) in _layers(model).items():
+        mult = arrays[f"{name}_mult"].view(*weight.shape[:-1], 1)
+        fill(name, arrays[name].view_as(weight) * (mult * MULT_UNITS[name]))
+        if bias is not None:
+            fill(f"{name}_bias", arrays[f"{name}_bias"] / BIAS_UNITS[name])
+    return model
+
+
+def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> None:
+    """A file in the safetensors layout."""
+    header: dict = {"__metadata__": {"format": FORMAT, **meta}}
+    kinds = {"int8": ("I8", "i1"), "uint8": ("U8", "u1"), "int32": ("I32", "<i4")}
+    offset, blobs = 0, []
+    # The lines first: they begin at a multiple of their size.
+    for key, tensor in sorted(tensors.items(), key=lambda item: (item[0] != "lines", item[0])):
+        kind, stored = kinds[tensor.dtype.name]
+        blob = np.ascontiguousarray(tensor, stored).tobytes()
+        places = [offset, offset + len(blob)]
+        header[key] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": places}
         offset += len(blob)
         blobs.append(blob)
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % 64)
+    text += b" " * (-(len(text) + 8) % BUCKET)
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
+
+
+def _tables_meta(tables: Tables) -> dict[str, str]:
+    return {
+        "contexts": ",".join(map(str, tables.contexts)),
+        "embed": str(tables.embed),
+        "ways": str(tables.ways),
+        "buckets": str(tables.buckets),
+    }
+
+
+def save_tables(model: M1, path: Path, name: str) -> None:
+    """Write a file of a model's tables alone, for several models to share."""
+    _write(path, {"name": name, **_tables_meta(model.config.tables)}, table_integers(model))
+
+
+def save(model: M1, path: Path, name: str) -> None:
+    """Write a model file, with the tables unless the model uses those of another file."""
+    config, tensors = model.config, integers(model)
+    meta = {"name": name, "tables": config.frozen}
+    if not config.frozen:
+        meta = {"name": name, **_tables_meta(config.tables)}
+        tensors |= table_integers(model)
+    _write(path, meta, tensors)

@@ -6,6 +6,7 @@ averaged, so the run has ``lanes`` times the number of processes.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import math
@@ -22,8 +23,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .. import _cell
 from .data import Corpus, Cuts
-from .model import M1, Config, choose_checks
+from .model import M1, Config
+from .step import Lanes, Prepared, Rows, count_owners
 
 
 @dataclass
@@ -31,14 +34,15 @@ class Options:
     """What a run depends on; ``total`` is in bytes of text.
 
     The learning rate is ``rate`` for the dense weights, and ``table_rate`` times that for the
-    embedding rows that a step touches: each is seen rarely and must move further.
+    table's rows: each is seen rarely and must move further. While the rate falls, rows are read as
+    they are in a file, in 4 bits.
     """
 
     total: int = 304_000_000
     lanes: int = 160  # of each process
     segment: int = 64
     rate: float = 3e-3
-    table_rate: float = 60.0
+    table_rate: float = 45.0
     warmup: int = 300  # steps
     decay: float = 0.4  # the last part of the run, in which the rate falls to zero
     clip: float = 1.0
@@ -47,7 +51,7 @@ class Options:
     begin: float = 0.0  # share of the text that is passed over at first
     every: int = 1500  # steps between validations and checkpoints
     patience: int = 0  # stop after so many validations without a gain; 0: never
-    sample: int = 32_000_000  # bytes of text that decide which contexts own a row
+    sample: int = 400_000_000  # bytes of text that decide which contexts own a row
 
     @property
     def part(self) -> int:
@@ -67,20 +71,25 @@ def same_run(saved: dict, options: Options) -> bool:
 
 @torch.no_grad()
 def evaluate(
-    model: M1, text: bytes, quantise: bool = True, lanes: int = 64, segment: int = 0
+    model: M1,
+    text: bytes,
+    quantise: bool = True,
+    lanes: int = 32,
+    segment: int = 0,
 ) -> float:
     """Bits per byte on ``text``, read in up to ``lanes`` parts, or in parts of ``segment`` bytes,
-    that each start afresh."""
+    that each start afresh. With ``quantise`` in the integers of a model file, else in floats."""
     lanes = max(1, len(text) // segment if segment else min(lanes, len(text) // 2048))
     length = len(text) // lanes
-    data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
-    whole = torch.from_numpy(data.T.copy()).to(model.device)
-    state = model.initial_state(lanes)
+    data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length).T
+    steps = min(256, length)
+    weights = Prepared(model, quantise)
+    reader = Lanes(model, steps, lanes, weights.dtype)
     nats = 0.0
-    for start in range(0, length, 256):
-        part = whole[start : start + 256]
-        features, state = model(part, state, quantise)
-        nats += model.loss(features, part, quantise).item() * part.numel()
+    for start in range(0, length, steps):
+        part = np.ascontiguousarray(data[start : start + steps])
+        reader.forward(part, weights, 4 if quantise else 0)
+        nats += reader.loss(part, weights)
     return nats / (length * lanes) / math.log(2)
 
 
@@ -108,47 +117,133 @@ def processes() -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
-def average_gradients(model: M1, world: int) -> None:
-    """Average over the processes; of sparse gradients, the rows that any of them touched."""
-    for parameter in model.parameters():
-        grad = parameter.grad
-        if grad is None:
-            continue
-        if not grad.is_sparse:
-            dist.all_reduce(grad)
-            grad /= world
-            continue
-        grad = grad.coalesce()
-        size = torch.tensor([grad.indices().shape[1]], device=grad.device)
-        sizes = [torch.zeros_like(size) for _ in range(world)]
-        dist.all_gather(sizes, size)
-        most = int(max(s.item() for s in sizes))
-        rows = torch.zeros(most, dtype=torch.int64, device=grad.device)
-        values = torch.zeros(most, grad.shape[1], device=grad.device)
-        rows[: size.item()] = grad.indices()[0]
-        values[: size.item()] = grad.values()
-        all_rows = [torch.zeros_like(rows) for _ in range(world)]
-        all_values = [torch.zeros_like(values) for _ in range(world)]
-        dist.all_gather(all_rows, rows)
-        dist.all_gather(all_values, values)
-        parameter.grad = torch.sparse_coo_tensor(
-            torch.cat(all_rows).unsqueeze(0),
-            torch.cat(all_values) / world,
-            grad.shape,
-            check_invariants=False,
-        )
+class CpuEngine:
+    """Gradients by ``step``; each thread computes those of a part of the lanes.
+
+    Two threads with a matrix product each are faster than two that share one.
+    """
+
+    def __init__(self, model: M1, options: Options, world: int):
+        self.model = model
+        self.parts = math.gcd(torch.get_num_threads(), options.lanes)
+        lanes = options.lanes // self.parts
+        self.lanes = [Lanes(model, options.segment, lanes) for _ in range(self.parts)]
+        self.pool = ThreadPoolExecutor(self.parts, initializer=torch.set_num_threads, initargs=(1,))
+        contexts = len(model.config.tables.contexts)
+        self.rows: Rows | None = None
+        if not model.config.frozen:
+            touched = options.lanes * options.segment * contexts * world
+            self.rows = Rows(model, touched, self.parts)
+
+    def reset(self) -> None:
+        """All lanes start afresh."""
+        for lanes in self.lanes:
+            lanes.reset(np.ones(lanes.lanes, bool))
+
+    def _gradient(
+        self, part: int, batch: np.ndarray, fresh: np.ndarray, weights: Prepared, bits: int
+    ) -> float:
+        lanes = self.lanes[part]
+        text = np.ascontiguousarray(batch[part :: self.parts].T)
+        lanes.reset(fresh[part :: self.parts])
+        for grad in lanes.grads.values():
+            grad.zero_()
+        lanes.forward(text, weights, bits)
+        nats = lanes.loss(text, weights, 1 / batch.size)
+        lanes.backward(weights)
+        return nats
+
+    def gradients(self, batch: np.ndarray, fresh: np.ndarray, bits: int) -> float:
+        """Set the gradients of the dense weights; return the mean loss in nats a byte."""
+        weights = Prepared(self.model)
+        jobs = [
+            self.pool.submit(self._gradient, part, batch, fresh, weights, bits)
+            for part in range(self.parts)
+        ]
+        nats = sum(job.result() for job in jobs)
+        for name, parameter in self.model.dense().items():
+            parts = [lanes.grads[name] for lanes in self.lanes]
+            parameter.grad = functools.reduce(torch.add, parts) if len(parts) > 1 else parts[0]
+        return nats / batch.size
+
+    def row_gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """Rows, int32 [n, contexts], and the gradients of their sums, float [n, embed]."""
+        return [(lanes.rows[: lanes.n], lanes.dembedded[: lanes.n]) for lanes in self.lanes]
+
+    def row_state(self) -> Tensor:
+        """Adagrad's state of the table's rows."""
+        assert self.rows is not None
+        return self.rows.state
+
+    def update_rows(self, gradients: list[tuple[Tensor, Tensor]], rate: float) -> None:
+        """A step of the table."""
+        assert self.rows is not None
+        jobs = [
+            self.pool.submit(self.rows.update, part, gradients, rate) for part in range(self.parts)
+        ]
+        for job in jobs:
+            job.result()
 
 
-def sample_text(corpus: Corpus, size: int, seed: int, segment: int = 4096) -> np.ndarray:
-    """About ``size`` bytes of the training mix in lanes that start afresh, uint8 [T, B]."""
-    parts, total = [], 0
-    segment = min(segment, 4096 if corpus.smallest() >= 4096 else 64)
-    for batch, _ in corpus.batches(64, segment, seed, 0.0):
-        parts.append(batch.T)
-        total += batch.size
-        if total >= size:
-            return np.concatenate(parts, axis=1)
-    raise AssertionError("the batches never end")
+class TorchEngine:
+    """Gradients by autograd, for GPUs; bfloat16 products where ``bf16`` is set."""
+
+    def __init__(self, model: M1, options: Options, world: int):
+        self.model = model
+        self.trails = np.zeros((options.lanes, _cell.TRAIL), np.uint8)
+        shape = (model.config.blocks, options.lanes, model.config.hidden)
+        self.h = torch.zeros(shape, device=model.device)
+        self.state = torch.zeros(len(model.table), device=model.device)
+        self._rows = self._embedded = torch.empty(0)
+
+    def reset(self) -> None:
+        """All lanes start afresh."""
+        self.trails[:] = 0
+        self.h.zero_()
+
+    def gradients(self, batch: np.ndarray, fresh: np.ndarray, bits: int) -> float:
+        """As CpuEngine.gradients."""
+        model = self.model
+        text = np.ascontiguousarray(batch.T)
+        self.trails[fresh] = 0
+        self.h[:, torch.from_numpy(fresh).to(self.h.device)] = 0
+        self._rows = model.find_rows(text, self.trails).to(model.device)
+        self._embedded = model.embed(self._rows, bits).requires_grad_(not model.config.frozen)
+        features, self.h = model(self._embedded, self.h)
+        loss = model.loss(features, torch.from_numpy(text).to(model.device))
+        for parameter in model.dense().values():
+            parameter.grad = None
+        loss.backward()
+        return loss.item()
+
+    def row_gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """As CpuEngine.row_gradients."""
+        gradient = self._embedded.grad
+        assert gradient is not None
+        return [(self._rows.flatten(0, 1), gradient.flatten(0, 1))]
+
+    def row_state(self) -> Tensor:
+        """Adagrad's state of the table's rows."""
+        return self.state
+
+    def update_rows(self, gradients: list[tuple[Tensor, Tensor]], rate: float) -> None:
+        """A step of the table."""
+        rows = torch.cat([r for r, _ in gradients])
+        gradient = torch.cat([g for _, g in gradients])
+        touched, place = rows.flatten().unique(return_inverse=True)
+        sums = gradient.new_zeros(len(touched), gradient.shape[1])
+        sums.index_add_(0, place, gradient.repeat_interleave(rows.shape[1], dim=0))
+        self.state[touched] += sums.square().mean(dim=1)
+        step = rate / (self.state[touched].sqrt() + 1e-10)
+        self.model.table.data[touched] -= step.unsqueeze(1) * sums
+
+
+def _gathered(tensor: Tensor, world: int) -> Tensor:
+    """The tensors of all processes, one after another."""
+    tensor = tensor.contiguous()
+    parts = [torch.empty_like(tensor) for _ in range(world)]
+    dist.all_gather(parts, tensor)
+    return torch.cat(parts)
 
 
 class Trainer:
@@ -166,72 +261,67 @@ class Trainer:
         self.model, self.options, self.world = model, options, world
         self.step = 0
         self.steps = max(1, options.total // (options.lanes * options.segment * world))
-        self.dense = [p for n, p in model.named_parameters() if n != "table.weight"]
-        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Adam(self.dense, betas=(0.9, 0.99)), 1.0)
-        ]
-        if not model.config.tables:
-            # A row that was seen n times moves by 1 / sqrt(n): what is rare still moves, and what
-            # is frequent does not follow the documents of the moment.
-            table = torch.optim.Adagrad([model.table.weight], eps=1e-8)
-            self.optimisers.append((table, options.table_rate))
-        # On a CPU each thread computes the gradient of a part of the lanes: two matrix products
-        # side by side are faster than one that two threads share.
-        threads = torch.get_num_threads() if model.device.type == "cpu" else 1
-        self.parts = math.gcd(threads, options.lanes)
-        self.pool = ThreadPoolExecutor(self.parts, initializer=torch.set_num_threads, initargs=(1,))
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.dense = model.dense()
+        fused = model.device.type in ("cpu", "cuda")
+        self.adam = torch.optim.Adam(self.dense.values(), betas=(0.9, 0.99), fused=fused)
+        make = CpuEngine if model.device.type == "cpu" else TorchEngine
+        self.engine: CpuEngine | TorchEngine = make(model, options, world)
         seed, begin = options.seed + rank, (options.begin + rank / world) % 1.0
-        self.batches = corpus.batches(
+        self.loader = corpus.batches(
             options.lanes, options.segment, seed, options.reset, begin, cuts
         )
-        self._start()
+        # The next batch is read while this one is trained on.
+        self.reader = ThreadPoolExecutor(1)
+        self.next = self.reader.submit(self._read)
 
-    def _start(self) -> None:
-        lanes = self.options.lanes // self.parts
-        self.states = [self.model.initial_state(lanes) for _ in range(self.parts)]
-
-    def _gradient(self, part: int, text: Tensor, fresh: Tensor) -> tuple[float, tuple[Tensor, ...]]:
-        """Loss in nats a byte, and the gradient, of a part of the lanes."""
-        lanes = slice(part, None, self.parts)
-        text = text[:, lanes].contiguous()
-        self.states[part].reset(fresh[lanes])
-        features, self.states[part] = self.model(text, self.states[part])
-        loss = self.model.loss(features, text) / self.parts
-        return loss.item(), torch.autograd.grad(loss, self.parameters)
+    def _read(self) -> tuple[dict, tuple[np.ndarray, np.ndarray]]:
+        """Where the loader stands, and the batch that comes then."""
+        return self.loader.state(), next(self.loader)
 
     def advance(self) -> float:
         """One step; the batch's loss in bits per byte."""
-        model, device = self.model, self.model.device
-        batch, fresh = next(self.batches)
-        text = torch.from_numpy(np.ascontiguousarray(batch.T)).to(device)
-        starts = torch.from_numpy(fresh).to(device)
-        jobs = [self.pool.submit(self._gradient, part, text, starts) for part in range(self.parts)]
-        losses, gradients = zip(*(job.result() for job in jobs), strict=True)
-        for parameter, parts in zip(self.parameters, zip(*gradients, strict=True), strict=True):
-            parameter.grad = functools.reduce(torch.add, parts)
+        _, (batch, fresh) = self.next.result()
+        self.next = self.reader.submit(self._read)
+        step, options = self.step, self.options
+        falling = step >= (1 - options.decay) * self.steps and not self.model.config.frozen
+        nats = self.engine.gradients(batch, fresh, 4 if falling else 0)
         if self.world > 1:
-            average_gradients(model, self.world)
-        torch.nn.utils.clip_grad_norm_(self.dense, self.options.clip)
-        rate = self.options.rate * rate_at(self.step, self.steps, self.options)
-        for optimiser, factor in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate * factor
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            for parameter in self.dense.values():
+                gradient = parameter.grad
+                assert gradient is not None
+                dist.all_reduce(gradient)
+                gradient /= self.world
+        torch.nn.utils.clip_grad_norm_(self.dense.values(), options.clip)
+        rate = options.rate * rate_at(step, self.steps, options)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        if not self.model.config.frozen:
+            gradients = self.engine.row_gradients()
+            if self.world > 1:
+                rows = torch.cat([r for r, _ in gradients])
+                gradient = torch.cat([g for _, g in gradients]) / self.world
+                gradients = [(_gathered(rows, self.world), _gathered(gradient, self.world))]
+            self.engine.update_rows(gradients, rate * options.table_rate)
         self.step += 1
-        return sum(losses) / math.log(2)
+        return nats / math.log(2)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, whole or not at all: weights and states, in their full precision."""
         partial = path.with_suffix(".tmp")
+        model, rows = self.model, {}
+        if not model.config.frozen:
+            rows = {"table": model.table.data, "state": self.engine.row_state()}
         torch.save(
             {
-                "config": self.model.config.to_dict(),
+                "config": model.config.to_dict(),
                 "options": asdict(self.options),
                 "world": self.world,
-                "model": self.model.state_dict(),
-                "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
+                "dense": {name: p.data for name, p in self.dense.items()},
+                "check": model.check,
+                "adam": self.adam.state_dict(),
+                "rows": rows,
+                "loader": self.next.result()[0],
                 "step": self.step,
                 "steps": self.steps,
             },
@@ -240,7 +330,7 @@ class Trainer:
         os.replace(partial, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises ValueError if it is another run's."""
+        """Go on from a checkpoint; all lanes start afresh. Raises ValueError for another run's."""
         saved = torch.load(path, weights_only=True, map_location=self.model.device)
         fits = (
             saved["config"] == self.model.config.to_dict()
@@ -254,13 +344,24 @@ class Trainer:
         )
         if not fits:
             raise ValueError(f"{path} belongs to a run with other settings")
-        self.model.load_state_dict(saved["model"])
-        for (optimiser, _), state in zip(self.optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+        with torch.no_grad():
+            for name, parameter in self.dense.items():
+                parameter.copy_(saved["dense"][name])
+            if saved["rows"]:
+                self.model.table.copy_(saved["rows"]["table"])
+                self.engine.row_state().copy_(saved["rows"]["state"])
+        self.model.check.copy_(saved["check"])
+        self.adam.load_state_dict(saved["adam"])
         self.step = saved["step"]
-        for _ in range(self.step):  # the loader is deterministic: read on to where the run stopped
-            next(self.batches)
-        self._start()
+        self.next.result()
+        self.loader.restore(saved["loader"])
+        self.next = self.reader.submit(self._read)
+        self.engine.reset()
+
+
+def stable_checkpoint(checkpoint: Path) -> Path:
+    """Where the checkpoint is that stands before the rate falls: a longer run can go on from it."""
+    return checkpoint.with_suffix(".stable.ckpt")
 
 
 def train(
@@ -275,19 +376,19 @@ def train(
     """Train M1, resuming from ``checkpoint`` if it exists, and return the model.
 
     start: a model to go on from, or the shape of a new one. cuts: see ``Corpus.batches``.
-    report: gets a dict for each step: step, steps, bpb (running), and where validated also
-    ``held`` (bits per byte by source). The checkpoint that stands before the rate falls is kept as
-    ``*.stable.ckpt``: a longer run can go on from it.
+    report: gets a dict for each step: step, steps, bpb (running), rate (bytes a second, validation
+    left out), and where validated also ``held`` (bits per byte by source). The checkpoint that
+    stands before the rate falls is kept: see ``stable_checkpoint``.
     """
-    torch.sparse.check_sparse_tensor_invariants.disable()  # else torch warns that they are off
     with processes() as (rank, world):
         torch.manual_seed(options.seed)
         if isinstance(start, Config):
             model = M1(start)
             if not checkpoint.exists():
-                size = min(options.sample, options.total)
-                sample = sample_text(corpus, size, options.seed, options.part or 4096)
-                model.check = choose_checks(torch.from_numpy(sample), start)
+                lanes, segment = (64, 4096) if not options.part else (320, options.part)
+                sample = corpus.batches(lanes, segment, options.seed, 0.0, options.begin, cuts)
+                size = min(options.sample, options.total // 2)
+                model.check.copy_(count_owners(sample, start.tables, size))
         else:
             model = start
         model.to(device)
@@ -295,19 +396,24 @@ def train(
         if checkpoint.exists():
             trainer.restore(checkpoint)
         held = corpus.held_out()
-        stable = checkpoint.with_suffix(".stable.ckpt")
+        stable = stable_checkpoint(checkpoint)
         best, best_weights, misses = math.inf, None, 0
         running = math.nan
         log = checkpoint.with_suffix(".jsonl").open("a")
-        began = time.monotonic()
+        began, first, validating = time.monotonic(), trainer.step, 0.0
         while trainer.step < trainer.steps:
             bpb = trainer.advance()
             step = trainer.step
+            read = (step - first) * options.lanes * options.segment * world
+            rate = read / (time.monotonic() - began - validating)
             running = bpb if math.isnan(running) else 0.98 * running + 0.02 * bpb
-            row: dict = {"step": step, "steps": trainer.steps, "bpb": running}
+            row: dict = {"step": step, "steps": trainer.steps, "bpb": running, "rate": rate}
             if step % options.every == 0 or step == trainer.steps:
+                paused = time.monotonic()
+                on_cpu = model if device == "cpu" else copy.deepcopy(model).to("cpu")
                 row["held"] = {
-                    name: evaluate(model, text, segment=options.part) for name, text in held.items()
+                    name: evaluate(on_cpu, text, segment=options.part)
+                    for name, text in held.items()
                 }
                 row["seconds"] = time.monotonic() - began
                 mean = sum(row["held"].values()) / len(held)
@@ -322,6 +428,7 @@ def train(
                     if mean < best:
                         best = mean
                         best_weights = {k: v.clone() for k, v in model.state_dict().items()}
+                validating += time.monotonic() - paused
             report(row)
             if options.patience and misses >= options.patience:
                 break

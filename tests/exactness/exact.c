@@ -79,14 +79,14 @@ static text made_text(const char *name, int kind, size_t n) {
 static void ac(const nz_model *m, int adapt, const text *t) {
     size_t room = 17 * t->size + 64; /* a bit costs at most 16 */
     uint8_t *code = malloc(room), *back = malloc(t->size);
-    size_t size = engine->ac_encode(m, adapt, t->data, t->size, code, room);
+    size_t size = engine->ac_encode(m, adapt, t->data, t->size, code, room, NULL);
     need(size <= room, "ac_encode");
     say_bytes(m ? "ac" : "ac-without", t->name, adapt, 0, code, size);
-    need(engine->ac_decode(m, adapt, code, size, back, t->size, 0) == 0, "ac_decode");
+    need(engine->ac_decode(m, adapt, code, size, back, t->size, 0, NULL) == 0, "ac_decode");
     need(memcmp(back, t->data, t->size) == 0, "ac round trip");
     if (t->size < 20000) {
         uint16_t *p = malloc(16 * t->size);
-        need(engine->ac_probabilities(m, adapt, t->data, t->size, p) == 0, "ac_probabilities");
+        need(engine->ac_probabilities(m, adapt, t->data, t->size, p, NULL) == 0, "ac_probabilities");
         say("probabilities", t->name, adapt, m != NULL, t->size, hash16(p, 8 * t->size));
         free(p);
     }
@@ -97,10 +97,10 @@ static void ac(const nz_model *m, int adapt, const text *t) {
 static void eqinfo(const nz_model *m, int width, int every, const text *t) {
     size_t room = 8 * t->size + 64, n;
     uint8_t *code = malloc(room), *back;
-    size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room, NULL);
+    size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room, NULL, NULL);
     need(size <= room, "eqinfo_encode");
     say_bytes("eqinfo", t->name, width, every, code, size);
-    need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n) == 0, "eqinfo_decode");
+    need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n, NULL) == 0, "eqinfo_decode");
     need(n == t->size && memcmp(back, t->data, n) == 0, "eqinfo round trip");
     free(back);
     free(code);
@@ -111,7 +111,7 @@ static void dictionary(const nz_model *m, int width, nz_trie *t) {
     uint32_t n = (uint32_t)nz_window_codewords(width);
     uint16_t *length = malloc(n * sizeof *length);
     uint8_t *byte = malloc(n);
-    need(engine->eqinfo_tree(m, width, length, byte) == 0, "eqinfo_tree");
+    need(engine->eqinfo_tree(m, width, length, byte, NULL) == 0, "eqinfo_tree");
     say("dictionary", "lengths", width, 0, n, hash16(length, n));
     say_bytes("dictionary", "bytes", width, 0, byte, n);
     need(nz_trie_build(t, n, length, byte) == 0, "trie_build");
@@ -183,7 +183,7 @@ static void made(void) {
         printf("model %d %d %d %d\n", shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         for (int l = 1; l <= 8; l *= 2) {
             int16_t *out = malloc(2000 * 512);
-            need(engine->logits(m, texts[1].data, 2000, l, out) == 0, "logits");
+            need(engine->logits(m, texts[1].data, 2000, l, out, NULL) == 0, "logits");
             say("logits", "words", l, 0, 2000, hash16(out, 2000 * 256));
             free(out);
         }
@@ -240,16 +240,23 @@ static nz_layer layer(size_t rows, size_t columns, int with_bias) {
     return l;
 }
 
-static nz_model *job_model(void) {
-    nz_weights w = {.hidden = (int)number(), .blocks = (int)number(), .embed = (int)number(), .contexts = (int)number()};
-    size_t h = (size_t)w.hidden, e = (size_t)w.embed, b = (size_t)w.blocks, rows = 0;
-    for (int i = 0; i < w.contexts; i++) {
-        w.context[i] = (int)number();
-        w.table_bits[i] = (int)number();
-        rows += (size_t)1 << w.table_bits[i];
-    }
-    w.table = (const int8_t *)bytes(rows * e);
-    w.check = bytes(rows);
+static nz_tables job_tables(void) {
+    nz_tables t = {0};
+    t.embed = (int)number();
+    t.ways = (int)number();
+    t.buckets = number();
+    t.contexts = (int)number();
+    for (int i = 0; i < t.contexts; i++) t.context[i] = (int)number();
+    t.lines = bytes((size_t)t.buckets * NZ_BUCKET);
+    t.absent = bytes((size_t)t.contexts * (1 + (size_t)t.embed / 2));
+    return t;
+}
+
+static nz_model *job_model(const nz_tables *tables) {
+    nz_weights w = {.tables = *tables};
+    w.hidden = (int)number();
+    w.blocks = (int)number();
+    size_t h = (size_t)w.hidden, e = (size_t)tables->embed, b = (size_t)w.blocks;
     w.enter = layer(h, e, 1);
     w.gates = layer(3 * h * b, h, 1);
     w.leave = layer(h * b, h, 0);
@@ -269,9 +276,10 @@ static nz_model *job_model(void) {
 static void golden(int all) {
     nz_model *models[8];
     nz_trie tries[8] = {{0}};
+    nz_tables tables = job_tables();
     uint32_t count = number();
     need(count <= 8, "the job");
-    for (uint32_t i = 0; i < count; i++) models[i] = job_model();
+    for (uint32_t i = 0; i < count; i++) models[i] = job_model(&tables);
     for (uint32_t blocks = number(); blocks; blocks--) {
         uint32_t which = number(), coding = number(), width = number(), every = number(), n = number(), size = number();
         const nz_model *m = which < count ? models[which] : NULL;
@@ -295,11 +303,11 @@ static void golden(int all) {
             length = nz_trie_encode_bits(d, back, n, 0, (int)width, again, room);
         } else if (coding == 5) {
             free(back);
-            need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced) == 0, "eqinfo");
-            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room, NULL);
+            need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced, NULL) == 0, "eqinfo");
+            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room, NULL, NULL);
         } else {
-            need(engine->ac_decode(m, coding != 2, code, size, back, n, 0) == 0, "ac");
-            length = engine->ac_encode(m, coding != 2, back, n, again, room);
+            need(engine->ac_decode(m, coding != 2, code, size, back, n, 0, NULL) == 0, "ac");
+            length = engine->ac_encode(m, coding != 2, back, n, again, room, NULL);
         }
         need(produced == n && memcmp(back, expected, n) == 0, "a golden frame's content");
         need(length == size && memcmp(again, code, size) == 0, "a golden frame's code");

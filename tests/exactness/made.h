@@ -25,14 +25,13 @@ static int32_t made_between(made_random *r, int32_t lo, int32_t hi) {
 /* A model and the tables that it does not copy. */
 typedef struct {
     nz_model *model;
-    int8_t *table;
-    uint8_t *check;
+    uint8_t *lines, *absent;
 } made_model;
 
 static void made_free(made_model *made) {
     nz_model_free(made->model);
-    free(made->table);
-    free(made->check);
+    free(made->lines);
+    free(made->absent);
 }
 
 static nz_layer made_layer(made_random *r, size_t rows, size_t columns, int extreme, int with_bias) {
@@ -57,23 +56,24 @@ static void made_layer_free(nz_layer *layer) {
 
 /* Pseudo-random weights; with `extreme` as large as the format allows. */
 static made_model made_new(uint64_t seed, int hidden, int embed, int blocks, int extreme) {
-    static const int contexts[6] = {1, 2, 4, 8, NZ_WORD, NZ_WORDS}, bits[6] = {8, 9, 10, 8, 9, 10};
+    static const int contexts[8] = {1, 2, 4, 8, NZ_WORD, NZ_WORDS3, NZ_SKIP, NZ_SHAPE};
     made_random r = {seed};
     made_model made;
-    nz_weights w = {.hidden = hidden, .blocks = blocks, .embed = embed, .contexts = 6};
-    size_t rows = 0, h = (size_t)hidden, e = (size_t)embed, b = (size_t)blocks;
+    nz_weights w = {.hidden = hidden, .blocks = blocks};
+    nz_tables *t = &w.tables;
+    size_t h = (size_t)hidden, e = (size_t)embed, b = (size_t)blocks;
     int bad;
-    for (int i = 0; i < 6; i++) {
-        w.context[i] = contexts[i];
-        w.table_bits[i] = bits[i];
-        rows += (size_t)1 << bits[i];
-    }
-    made.table = malloc(rows * e);
-    made.check = malloc(rows);
-    for (size_t i = 0; i < rows * e; i++) made.table[i] = (int8_t)made_between(&r, -127, 127);
-    for (size_t i = 0; i < rows; i++) made.check[i] = (uint8_t)(made_next(&r) & 3); /* some rows have owners */
-    w.table = made.table;
-    w.check = made.check;
+    t->embed = embed;
+    t->contexts = (int)(sizeof contexts / sizeof *contexts) - extreme; /* an odd number, too */
+    memcpy(t->context, contexts, sizeof contexts);
+    t->ways = embed <= 32 ? 3 : 2;
+    t->buckets = 3000;
+    made.lines = malloc((size_t)t->buckets * NZ_BUCKET);
+    made.absent = malloc(8 * (1 + e / 2));
+    for (size_t i = 0; i < (size_t)t->buckets * NZ_BUCKET; i++) made.lines[i] = (uint8_t)made_next(&r);
+    for (size_t i = 0; i < 8 * (1 + e / 2); i++) made.absent[i] = (uint8_t)made_next(&r);
+    t->lines = made.lines;
+    t->absent = made.absent;
     w.enter = made_layer(&r, h, e, extreme, 1);
     w.gates = made_layer(&r, 3 * h * b, h, extreme, 1);
     w.leave = made_layer(&r, h * b, h, extreme, 0);

@@ -50,20 +50,22 @@ def golden_rows() -> list[dict[str, str]]:
     return [row for row in rows if row["file"].startswith("good")]
 
 
+def table_bytes(tables: models.Tables) -> bytes:
+    """The tables as exact.c reads them."""
+    numbers = [tables.embed, tables.ways, tables.buckets, len(tables.contexts), *tables.contexts]
+    head = struct.pack(f"<{len(numbers)}I", *numbers)
+    return head + bytes(tables.tensors["lines"]) + bytes(tables.tensors["absent"])
+
+
 def model_bytes(model: models.Model) -> bytes:
     """The weights in the order in which exact.c reads them."""
-    meta = model._header["__metadata__"]
-    contexts, bits = models.shape_lists(meta)
-    embed = model._header["enter"]["shape"][1]
-    out = struct.pack("<4I", model.hidden, model.blocks, embed, len(contexts))
-    for pair in zip(contexts, bits, strict=True):
-        out += struct.pack("<2I", *pair)
-    parts = [model._tensors["table"], model._tensors["check"]]
+    tensors = model.tensors
+    parts = [struct.pack("<2I", model.hidden, model.blocks)]
     for name in ORDER:
-        parts += [model._tensors[name], model._tensors[f"{name}_mult"]]
+        parts += [tensors[name], tensors[f"{name}_mult"]]
         if name != "leave":
-            parts.append(model._tensors[f"{name}_bias"])
-    return out + b"".join(map(bytes, parts))
+            parts.append(tensors[f"{name}_bias"])
+    return b"".join(map(bytes, parts))
 
 
 def write_job(path: Path) -> None:
@@ -97,7 +99,8 @@ def write_job(path: Path) -> None:
             at, place = block.end, place + block.size
             if block.last:
                 break
-    parts = [struct.pack("<I", len(known)), *map(model_bytes, known)]
+    assert len({model.tables.digest for model in known}) == 1  # the released models share theirs
+    parts = [table_bytes(known[0].tables), struct.pack("<I", len(known)), *map(model_bytes, known)]
     path.write_bytes(b"".join([*parts, struct.pack("<I", len(blocks)), *blocks]))
 
 

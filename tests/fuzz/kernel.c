@@ -29,7 +29,7 @@ static void start(void) {
     uint32_t n = (uint32_t)nz_window_codewords(12);
     uint16_t *length = malloc(n * sizeof *length);
     uint8_t *byte = malloc(n);
-    need(engine->eqinfo_tree(model.model, 12, length, byte) == 0, "no dictionary");
+    need(engine->eqinfo_tree(model.model, 12, length, byte, NULL) == 0, "no dictionary");
     need(nz_trie_build(&windows, n, length, byte) == 0, "the dictionary is not one");
     free(length);
     free(byte);
@@ -46,13 +46,13 @@ static void decode_ac(const uint8_t *in, size_t size, int kind, size_t n) {
     uint8_t *text = malloc(n), *again;
     const nz_model *m = kind == 2 ? NULL : model.model;
     int adapt = kind != 0;
-    need(engine->ac_decode(m, adapt, in, size, text, n, 0) == 0, "ac_decode");
+    need(engine->ac_decode(m, adapt, in, size, text, n, 0, NULL) == 0, "ac_decode");
     /* The text need not have this code, but it has one that decodes to it. */
     uint8_t *out = malloc(17 * n + 64); /* a bit costs at most 16 */
-    size_t length = engine->ac_encode(m, adapt, text, n, out, 17 * n + 64);
+    size_t length = engine->ac_encode(m, adapt, text, n, out, 17 * n + 64, NULL);
     need(length <= 17 * n + 64, "ac_encode");
     again = malloc(n);
-    need(engine->ac_decode(m, adapt, out, length, again, n, 0) == 0, "ac_decode");
+    need(engine->ac_decode(m, adapt, out, length, again, n, 0, NULL) == 0, "ac_decode");
     need(memcmp(text, again, n) == 0, "ac round trip");
     free(again);
     free(out);
@@ -79,12 +79,12 @@ static void eqinfo(const uint8_t *in, size_t size, int width, int every, int enc
     const uint8_t *code = in;
     if (encode && size) {
         uint32_t *starts = malloc(size * sizeof *starts);
-        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64, starts);
+        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64, starts, NULL);
         free(starts);
         need(length <= 8 * size + 64, "eqinfo_encode");
         code = out;
     }
-    int rc = engine->eqinfo_decode(model.model, width, every, code, length, encode ? size : MOST, &text, &n);
+    int rc = engine->eqinfo_decode(model.model, width, every, code, length, encode ? size : MOST, &text, &n, NULL);
     if (encode && size) need(rc == 0 && n == size && memcmp(text, in, n) == 0, "eqinfo round trip");
     free(text);
     free(out);
@@ -160,17 +160,16 @@ static void build_trie(const uint8_t *in, size_t size, int tree) {
 
 /* Weights as they come: refused, or a model on which the kernel and the portable one agree. */
 static void build_model(const uint8_t *in, size_t size) {
-    enum { H = 16, E = 16, ROWS = 256 + 512 };
+    enum { H = 16, E = 16, BUCKETS = 40 };
     static const size_t weights[4] = {H * E, 3 * H * H, H * H, 256 * (H + E)}, rows[4] = {H, 3 * H, H, 256};
-    nz_weights w = {.hidden = H, .blocks = 1, .embed = E, .contexts = 2, .context = {1, 1 + in[0] % 10},
-                    .table_bits = {8, 9}};
+    nz_weights w = {.hidden = H, .blocks = 1, .tables = {.embed = E, .ways = 1 + in[0] % 5, .buckets = BUCKETS,
+                    .contexts = 2, .context = {1, 1 + in[0] % NZ_LAST_CONTEXT}}};
     nz_layer layers[4];
-    int8_t *table = malloc(ROWS * E);
-    uint8_t *check = malloc(ROWS);
+    uint8_t *lines = malloc(BUCKETS * NZ_BUCKET), *absent = malloc(2 * (1 + E / 2));
     size_t at = 0;
 #define BYTE in[at++ % size]
-    for (size_t i = 0; i < ROWS * E; i++) table[i] = (int8_t)in[i % size];
-    for (size_t i = 0; i < ROWS; i++) check[i] = in[i % size];
+    for (size_t i = 0; i < BUCKETS * NZ_BUCKET; i++) lines[i] = in[i % size];
+    for (size_t i = 0; i < 2 * (1 + E / 2); i++) absent[i] = in[i % size];
     int large = BYTE & 1;
     for (int l = 0; l < 4; l++) {
         int8_t *v = malloc(weights[l]);
@@ -184,8 +183,8 @@ static void build_model(const uint8_t *in, size_t size) {
         layers[l] = (nz_layer){v, mult, l == 2 ? NULL : bias};
         if (l == 2) free(bias);
     }
-    w.table = table;
-    w.check = check;
+    w.tables.lines = lines;
+    w.tables.absent = absent;
     w.enter = layers[0];
     w.gates = layers[1];
     w.leave = layers[2];
@@ -195,17 +194,17 @@ static void build_model(const uint8_t *in, size_t size) {
     if (m) {
         size_t n = size < 16 ? size : 16;
         int16_t *a = malloc(n * 512), *b = malloc(n * 512);
-        need(engine->logits(m, in, n, 1, a) == 0, "logits");
-        need(nz_engine_portable.logits(m, in, n, 4, b) == 0 || n, "logits");
-        need(nz_engine_portable.logits(m, in, n, 1, b) == 0, "logits");
+        need(engine->logits(m, in, n, 1, a, NULL) == 0, "logits");
+        need(nz_engine_portable.logits(m, in, n, 4, b, NULL) == 0 || n, "logits");
+        need(nz_engine_portable.logits(m, in, n, 1, b, NULL) == 0, "logits");
         need(memcmp(a, b, n * 512) == 0, "kernels differ");
         free(a);
         free(b);
         nz_model_free(m);
     }
     for (int l = 0; l < 4; l++) made_layer_free(&layers[l]);
-    free(table);
-    free(check);
+    free(lines);
+    free(absent);
 }
 
 /* The coders under any probabilities. */

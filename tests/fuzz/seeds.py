@@ -6,8 +6,6 @@ tests/fuzz/seeds was made from these by running, then `make fuzz-merge`.
 
 from __future__ import annotations
 
-import json
-import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -18,49 +16,10 @@ import nzip
 from nzip import models, windows
 from nzip.tokens import Tokenizer, command
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import SmallModel
+
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def model_file(rng: np.random.Generator) -> bytes:
-    """The smallest model, in the layout of models.Model."""
-    contexts, bits, hidden, embed = [1, 2], [8, 9], 16, 16
-    rows = sum(1 << b for b in bits)
-    shapes = {
-        "table": (rows, embed),
-        "check": (rows,),
-        "enter": (hidden, embed),
-        "gates": (1, 3 * hidden, hidden),
-        "leave": (1, hidden, hidden),
-        "out": (256, hidden + embed),
-    }
-    header: dict[str, object] = {
-        "__metadata__": {
-            "format": models.FORMAT,
-            "name": "tiny",
-            "contexts": ",".join(map(str, contexts)),
-            "table_bits": ",".join(map(str, bits)),
-        }
-    }
-    body = b""
-
-    def add(name: str, kind: str, numbers: np.ndarray) -> None:
-        nonlocal body
-        data = numbers.tobytes()
-        place = [len(body), len(body) + len(data)]
-        header[name] = {"dtype": kind, "shape": list(numbers.shape), "data_offsets": place}
-        body += data
-
-    for name, shape in shapes.items():
-        if name == "check":
-            add(name, "U8", rng.integers(0, 256, shape).astype("u1"))
-            continue
-        add(name, "I8", rng.integers(-63, 64, shape).astype("i1"))
-        if name != "table":
-            add(f"{name}_mult", "I32", rng.integers(50, 300, shape[:-1]).astype("<i4"))
-            if name != "leave":
-                add(f"{name}_bias", "I32", rng.integers(-9999, 9999, shape[:-1]).astype("<i4"))
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
 
 
 def python_seeds() -> list[tuple[str, bytes]]:
@@ -75,7 +34,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
     for k in range(8):
         blocks = b"".join(bytes([k, 20, 9]) + rng.bytes(9) for _ in range(2))
         seeds.append(("hostile", bytes([k, 0]) + blocks))
-    model = model_file(rng)
+    model = SmallModel(1, buckets=20).file()
     size = int.from_bytes(model[:8], "little")
     seeds += [("model", model), ("model_header", model[8 : 8 + size])]
     lengths, last = [], []

@@ -2,9 +2,10 @@
 
 python tests/loss/errors.py
 
-Needs root and mount (a small tmpfs is the full disk and the unwritable folder), and strace, which
-makes the n-th call of a kind fail, for every n until the program passes without it. What this
-machine cannot do is left out and named.
+Everything is tried with buffered and with unbuffered standard output (PYTHONUNBUFFERED). Needs root
+and mount (a small tmpfs is the full disk and the unwritable folder), strace, which makes the n-th
+call of a kind fail, for every n until the program passes without it, and a C compiler for writes
+that take a few bytes. What this machine cannot do is left out and named.
 """
 
 from __future__ import annotations
@@ -134,6 +135,56 @@ def closed_pipe() -> str:
     return "a reader that goes away: compress"
 
 
+SHORT_WRITES = """
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+/* At most 1,000 bytes at once, now and then one. */
+ssize_t write(int fd, const void *data, size_t n) {
+    static unsigned calls;
+    size_t most = ++calls % 7 ? 1000 : 1;
+    return syscall(SYS_write, fd, data, n < most ? n : most);
+}
+"""
+
+
+def short_writes() -> str:
+    if not shutil.which("cc"):
+        raise Unavailable("cc")
+    packed = nzip.compress(TEXT, "static")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "short.c").write_text(SHORT_WRITES)
+        library = folder / "short.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "short.c"], check=True)
+        env = {**os.environ, "LD_PRELOAD": str(library)}
+        (folder / "a").write_bytes(TEXT)
+        (folder / "a.nz").write_bytes(packed)
+        for args in (["compress", "-m", "static"], ["decompress"]):
+            source = folder / ("a" if args[0] == "compress" else "a.nz")
+            wanted = packed if args[0] == "compress" else TEXT
+            done = subprocess.run(
+                [*NZIP, *args, "-c", source], env=env, capture_output=True, check=True
+            )
+            assert done.stdout == wanted, args
+            assert run(*args, source, "-o", folder / "out", env=env) == 0
+            assert (folder / "out").read_bytes() == wanted, args
+            (folder / "out").unlink()
+        bytes_of = ["tokenize", folder / "a", "--tokenization", "bytes", "-o", folder / "t.bin"]
+        assert run(*bytes_of, env=env) == 0
+        assert (folder / "t.bin").read_bytes() == TEXT
+        assert run("detokenize", folder / "t.bin", "-o", folder / "out", env=env) == 0
+        assert (folder / "out").read_bytes() == TEXT
+        sample = ["sample", "-n", "3000", "--seed", "1", "--model", "nano-3"]
+        texts = [
+            subprocess.run([*NZIP, *sample], env=e, capture_output=True, check=True).stdout
+            for e in (env, None)
+        ]
+        assert len(texts[0]) == 3000, len(texts[0])
+        assert texts[0] == texts[1]
+    return "writes that take 1 to 1,000 bytes: compress, decompress, tokenize, detokenize, sample"
+
+
 def failing_calls() -> str:
     if not shutil.which("strace"):
         raise Unavailable("strace")
@@ -147,6 +198,7 @@ def failing_calls() -> str:
             "write": ("ENOSPC", "EIO"),
             "fsync": ("EIO",),
             "rename": ("EACCES",),
+            "link,linkat": ("EPERM", "ENOSPC"),
             "unlink": ("EPERM",),
         },
         **{"fchmod": ("EPERM",), "utimensat": ("EPERM",), "read": ("EIO",), "openat": ("EMFILE",)},
@@ -190,21 +242,26 @@ def _until_it_passes(command: str, name: str, content: bytes, call: str, error: 
 
 
 def main() -> int:
-    left_out = 0
-    for scenario in (
+    scenarios = (
         full_disk,
         unwritable_folder,
         read_error,
         full_device,
         closed_pipe,
+        short_writes,
         failing_calls,
-    ):
-        try:
-            print(f"nothing lost: {scenario()}", flush=True)
-        except Unavailable as reason:
-            left_out += 1
-            print(f"left out, not to be had here: {scenario.__name__} ({reason})")
-    return 0 if left_out < 6 else 1
+    )
+    left_out = 0
+    for unbuffered in ("", "1"):
+        os.environ["PYTHONUNBUFFERED"] = unbuffered
+        print("unbuffered output:" if unbuffered else "buffered output:")
+        for scenario in scenarios:
+            try:
+                print(f"nothing lost: {scenario()}", flush=True)
+            except Unavailable as reason:
+                left_out += 1
+                print(f"left out, not to be had here: {scenario.__name__} ({reason})")
+    return 0 if left_out < 2 * len(scenarios) else 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import random
 import signal
 import subprocess
@@ -74,8 +75,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "INT", "random"))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--unbuffered", action="store_true", help="with PYTHONUNBUFFERED=1")
     args = parser.parse_args()
     rng = random.Random(args.seed)
+    if args.unbuffered:
+        os.environ["PYTHONUNBUFFERED"] = "1"
     total: collections.Counter[str] = collections.Counter()
     rounds = kills = 0
     began = time.monotonic()

@@ -1,0 +1,2 @@
+#define ENGINE nz_cell_portable
+#include "cell_engine.inc"
