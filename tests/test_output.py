@@ -363,6 +363,11 @@ def test_keyboard_interrupt_comes_at_once_and_drops_the_work():
         "    print('stopped')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, timeout=20, check=False
+        [sys.executable, "-c", script],
+        capture_output=True,
+        timeout=20,
+        check=False,
+        # The runner itself may have been started with the signal ignored (nohup, a shell's &).
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (done.stdout, done.returncode) == (b"stopped\n", 0)
