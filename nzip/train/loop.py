@@ -186,7 +186,7 @@ class CpuEngine:
 
 
 class TorchEngine:
-    """Gradients by autograd, for GPUs; bfloat16 products where ``bf16`` is set."""
+    """Gradients by autograd, for GPUs."""
 
     def __init__(self, model: M1, options: Options, world: int):
         self.model = model
