@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 KERNEL = "nzip/kernel/"
 HEADERS = ("common.h", "coder.h", "engine.h", "tables.h", "target.h", "trail.h", "trie.h")
-PARTS = ("engine.inc", "m1.inc", "adaptive.inc", "ac.inc", "windows.inc")
+PARTS = ("engine.inc", "m1.inc", "mixing.inc", "ac.inc", "windows.inc")
 flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
     flags = []

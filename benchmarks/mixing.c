@@ -1,5 +1,5 @@
-/* The adaptive predictor of a (changed) engine over logits that M1 gave before. ablation.py builds it
-   with ENGINE, the path of engine.inc. */
+/* The mixing of a (changed) engine over logits that M1 gave before. ablation.py builds it
+   with ENGINE, the path of engine.inc, and PROFILE. */
 #include ENGINE
 
 const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512; /* model.c names them */
@@ -7,18 +7,17 @@ const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512; /* model.c
 /* Probability (Q16) of a one at each bit of a text of one block: uint16 [n][8]. logits: int16 [n][8]
    (Q8), or NULL for no M1. Returns 0, or -1 without memory. */
 int mix(const uint8_t *text, size_t n, const int16_t *logits, uint16_t *p1) {
-    adaptive *a = calloc(1, sizeof *a);
-    nz_huge_pages(a, sizeof *a);
-    int rc = a && adaptive_init(a, text, n, logits != NULL) == 0 ? 0 : -1;
+    mixing *a = calloc(1, sizeof *a);
+    int rc = a && mixing_init(a, text, n, logits != NULL, PROFILE) == 0 ? 0 : -1;
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        adaptive_begin(a);
+        mixing_begin(a, PROFILE);
         for (int depth = 0; depth < 8; depth++) {
-            p1[8 * i + (size_t)depth] = (uint16_t)adaptive_predict(a, depth, logits ? logits[8 * i + (size_t)depth] : 0);
-            adaptive_update(a, depth, text[i] >> (7 - depth) & 1);
+            p1[8 * i + (size_t)depth] = (uint16_t)mixing_predict(a, depth, logits ? logits[8 * i + (size_t)depth] : 0, PROFILE);
+            mixing_update(a, depth, text[i] >> (7 - depth) & 1, PROFILE);
         }
-        adaptive_end(a);
+        mixing_end(a, PROFILE);
     }
-    if (a) adaptive_free(a);
+    if (a) mixing_free(a);
     free(a);
     return rc;
 }

@@ -23,7 +23,6 @@ ROWS = [
     *((f"level {level}", {"level": level}, "") for level in range(1, 10)),
     *((f"level 6, blocks of {size >> 10} KiB", {"block": size}, "") for size in BLOCKS),
     ("small alone", {"adapt": False, "model": models.SMALL}, ""),
-    ("medium alone", {"adapt": False, "model": models.MEDIUM}, ""),
     ("base alone", {"adapt": False, "model": models.BASE}, ""),
     *((f"level 6, {name}", {}, name) for name in ("portable", "avx2", "avx512")),
     ("static", {"mode": "static"}, ""),
@@ -37,7 +36,7 @@ def measure(options: dict[str, object], paths: list[str], runs: int) -> list[flo
     total = [0.0] * 4
     block = options.pop("block", None)
     if block:
-        modes.LEVELS[6] = (*modes.LEVELS[6][:2], block)
+        modes.LEVELS[6] = modes.LEVELS[6]._replace(block_size=block)
     for path in paths:
         data = Path(path).read_bytes()
         best = [float("inf")] * 2

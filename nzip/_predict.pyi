@@ -23,24 +23,24 @@ class Watch:
     def stop(self) -> None: ...
 
 def engine_name() -> str: ...
-def block_lanes(size: int, adapt: bool) -> int: ...
+def block_lanes(size: int, profile: int) -> int: ...
 def ac_encode(
     predictor: Predictor | None,
-    adapt: bool,
+    profile: int,
     text: Buffer,
     room: int = 0,
     watch: Watch | None = None,
 ) -> bytes | None: ...
 def ac_decode(
     predictor: Predictor | None,
-    adapt: bool,
+    profile: int,
     code: Buffer,
     size: int,
     prompt: bytes = b"",
     watch: Watch | None = None,
 ) -> bytes: ...
 def ac_probabilities(
-    predictor: Predictor | None, adapt: bool, text: Buffer, watch: Watch | None = None
+    predictor: Predictor | None, profile: int, text: Buffer, watch: Watch | None = None
 ) -> bytearray: ...
 def eqinfo_encode(
     predictor: Predictor,

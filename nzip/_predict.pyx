@@ -132,9 +132,9 @@ def engine_name():
     return _get_engine().name.decode()
 
 
-def block_lanes(size_t size, bint adapt):
+def block_lanes(size_t size, int profile):
     """Lanes that a block of ``size`` bytes is split into."""
-    return nz_block_lanes(size, adapt)
+    return nz_block_lanes(size, profile)
 
 
 cdef class Predictor:
@@ -209,7 +209,7 @@ cdef _check(Watch watch, int rc):
         raise MemoryError
 
 
-def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None, size_t room=0, Watch watch=None):
+def ac_encode(Predictor predictor, int profile, const uint8_t[::1] text not None, size_t room=0, Watch watch=None):
     """Encode a block; None if the code takes ``room`` bytes more than the text or more than that."""
     cdef const nz_engine *engine = _get_engine()
     cdef nz_watch w
@@ -223,13 +223,13 @@ def ac_encode(Predictor predictor, bint adapt, const uint8_t[::1] text not None,
         raise MemoryError
     try:
         with nogil:
-            size = engine.ac_encode(model, adapt, &text[0], n, out, n + room - 1, &w)
+            size = engine.ac_encode(model, profile, &text[0], n, out, n + room - 1, &w)
         return _finish(watch, out, size)
     finally:
         free(out)
 
 
-def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t size, bytes prompt=b"",
+def ac_decode(Predictor predictor, int profile, const uint8_t[::1] code, size_t size, bytes prompt=b"",
               Watch watch=None):
     """Decode a block of ``size`` bytes, of which the prompt is known and not in the code."""
     cdef const nz_engine *engine = _get_engine()
@@ -246,12 +246,12 @@ def ac_decode(Predictor predictor, bint adapt, const uint8_t[::1] code, size_t s
         raise ValueError("a prompt longer than the block")
     memcpy(target, PyBytes_AsString(prompt), known)
     with nogil:
-        rc = engine.ac_decode(model, adapt, source, length, target, size, known, &w)
+        rc = engine.ac_decode(model, profile, source, length, target, size, known, &w)
     _check(watch, rc)
     return result
 
 
-def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text not None, Watch watch=None):
+def ac_probabilities(Predictor predictor, int profile, const uint8_t[::1] text not None, Watch watch=None):
     """Probability (1..65535) of a one at each bit of a block: native uint16 [len(text), 8] in a
     bytearray."""
     cdef const nz_engine *engine = _get_engine()
@@ -264,7 +264,7 @@ def ac_probabilities(Predictor predictor, bint adapt, const uint8_t[::1] text no
     cdef uint8_t[::1] view = result
     if n:
         with nogil:
-            rc = engine.ac_probabilities(model, adapt, &text[0], n, <uint16_t *>&view[0], &w)
+            rc = engine.ac_probabilities(model, profile, &text[0], n, <uint16_t *>&view[0], &w)
         _check(watch, rc)
     return result
 

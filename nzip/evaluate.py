@@ -27,7 +27,7 @@ def code_lengths(p1: np.ndarray, text: bytes) -> np.ndarray:
     return lengths
 
 
-def costs(model: Model, text: bytes, adapt: bool = False) -> np.ndarray:
+def costs(model: Model, text: bytes, profile: int = 0) -> np.ndarray:
     """Code length of each byte of a block in bits, float64 [len(text)].
 
     The lanes are those of a block of that length, so bytes behind a lane's start know little. The
@@ -35,7 +35,7 @@ def costs(model: Model, text: bytes, adapt: bool = False) -> np.ndarray:
     """
     import numpy as np
 
-    raw = _predict.ac_probabilities(model.predictor, adapt, text)
+    raw = _predict.ac_probabilities(model.predictor, profile, text)
     return code_lengths(np.frombuffer(raw, np.uint16).reshape(-1, 8), text)
 
 
@@ -50,9 +50,11 @@ def bits_per_byte(
 ) -> float:
     """Mean code length of a text in the blocks of M1 alone, or with ``adapt`` of the default level;
     NaN without any text."""
-    blocks = list(pieces(data, LEVELS[DEFAULT_LEVEL][2] if adapt else PLAIN_BLOCK))
+    level = LEVELS[DEFAULT_LEVEL]
+    blocks = list(pieces(data, level.block_size if adapt else PLAIN_BLOCK))
+    profile = level.coding if adapt else 0
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        total = sum(pool.map(lambda block: float(costs(model, block, adapt).sum()), blocks))
+        total = sum(pool.map(lambda block: float(costs(model, block, profile).sum()), blocks))
     return total / len(data) if data else float("nan")
 
 

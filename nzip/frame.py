@@ -15,19 +15,21 @@ VERSION = 1
 SKIPPABLE = b"\x2a\x4d\x18"  # bytes 1..3 of a skippable frame; byte 0 is 0x50..0x5f
 
 # The coding of a frame's blocks (low half of byte 3).
-AC = 1  # M1 and adaptive mixing
-AC_PLAIN = 2  # M1 alone
-AC_ADAPTIVE = 3  # adaptive mixing alone
+AC_LIGHT = 1  # M1 mixed with models that learn from the block, in three profiles:
+AC_FULL = 2  # the numbers are those of engine.h
+AC_DEEP = 3
 STATIC = 4
 EQINFO = 5
-CODINGS = {AC: "ac", AC_PLAIN: "ac", AC_ADAPTIVE: "ac", STATIC: "static", EQINFO: "eqinfo"}
-WITH_MODEL = {AC, AC_PLAIN, EQINFO}
+AC_PLAIN = 6  # M1 alone
+MIXED = (AC_LIGHT, AC_FULL, AC_DEEP)
+CODINGS = {**dict.fromkeys((*MIXED, AC_PLAIN), "ac"), STATIC: "static", EQINFO: "eqinfo"}
+WITH_MODEL = {*MIXED, AC_PLAIN, EQINFO}
 
 # Types of block.
 STORED = 0
 CODED = 1
 RUN = 2  # one byte, repeated
-ADAPTIVE = 3  # coded by adaptive mixing alone, in a frame of coding AC
+WITHOUT_M1 = 3  # coded without M1, in a frame whose coding is one of MIXED
 
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
@@ -162,7 +164,7 @@ def pack_head(kind: int, last: bool, size: int) -> bytes:
 def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> bytes:
     """A whole block."""
     head = pack_head(kind, last, size)
-    if kind in (CODED, ADAPTIVE):
+    if kind in (CODED, WITHOUT_M1):
         head += _pack_varint(len(payload))
     return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload
 
@@ -175,7 +177,7 @@ def parse_block(data: Data, at: int) -> Block:
     if size > MAX_BLOCK:
         raise FormatError(f"a block of {size} bytes (allowed: {MAX_BLOCK})")
     length = 1 if kind == RUN else size
-    if kind in (CODED, ADAPTIVE):
+    if kind in (CODED, WITHOUT_M1):
         length, at = _parse_varint(data, at)
         if length >= size:
             raise FormatError("a coded block that is not shorter than its content")

@@ -17,9 +17,10 @@ def _describe(header: frame.Header) -> str:
             header.reset_every, f" reset every {header.reset_every}"
         )
         return f"{mode} w={header.window}{reset}"
-    return {frame.AC_PLAIN: "ac (M1 alone)", frame.AC_ADAPTIVE: "ac (without M1)"}.get(
-        header.coding, mode
-    )
+    if mode != "ac":
+        return mode
+    kinds = {frame.AC_LIGHT: "light", frame.AC_FULL: "full", frame.AC_DEEP: "deep"}
+    return f"ac ({kinds.get(header.coding, 'M1 alone')})"
 
 
 def _model_name(prefix: bytes) -> str:

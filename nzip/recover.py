@@ -32,7 +32,7 @@ from .stream import Workers, decode_block
 # chance in 2^32 that some bytes look like a block. With a damaged header there are many contexts.
 MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
-SIZES = {size for _, _, size in modes.LEVELS.values()}  # to which the encoder cuts blocks
+SIZES = {level.block_size for level in modes.LEVELS.values()}  # to which the encoder cuts blocks
 ZEROS = re.compile(rb"\0*\Z")
 
 
@@ -359,15 +359,14 @@ def _contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
 
 def _all_contexts() -> Iterator[Context]:
     """All that a header may be, with the models that are installed."""
-    for coding in (frame.AC_ADAPTIVE, frame.STATIC):
-        yield _context(frame.Header(coding), None)
+    yield _context(frame.Header(frame.STATIC), None)
     for path in models.find():
         try:
             model = models.load(str(path))
         except (ModelFileError, ModelNotFoundError):
             continue
         prefix = model.digest[: frame.MODEL_PREFIX]
-        for coding in (frame.AC, frame.AC_PLAIN):
+        for coding in (*frame.MIXED, frame.AC_PLAIN):
             yield _context(frame.Header(coding, prefix), model)
         for width in range(frame.MIN_WINDOW, frame.MAX_WINDOW + 1):
             for every in (1, 0):

@@ -545,9 +545,11 @@ def m1_tree(m1: M1) -> Tree:
     return tree
 
 
-# ---- Adaptive prediction ----------------------------------------------------------------------
+# ---- Mixing -----------------------------------------------------------------------------------
 
-CONTEXTS = 16
+# What is mixed with M1: nothing, or models that learn from the block.
+NONE, LIGHT, FULL, DEEP = range(4)
+MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 16}
 MATCH_MIN, MATCH_MAX, MATCH_LENGTHS = 8, 400, 56
 
 
@@ -556,24 +558,14 @@ def _hash(value: int, salt: int) -> int:
 
 
 def _ceil_log2(n: int) -> int:
-    return max(0, n - 1).bit_length()
+    return max(0, (n - 1).bit_length())
 
 
-def _byte_class(byte: int) -> int:
-    """Kind of a character, for the choice of weights."""
-    if byte == 32:
+def _towards(expected: int, depth: int, confidence: int) -> int:
+    """The logit of a one if ``expected`` (with a leading 1) is the byte with that confidence."""
+    if not expected:
         return 0
-    if 97 <= byte <= 122 or byte >= 128:
-        return 1
-    if 65 <= byte <= 90:
-        return 2
-    if 48 <= byte <= 57:
-        return 3
-    if byte == 10:
-        return 4
-    if byte in b".,":
-        return 5
-    return 6 if byte < 64 else 7
+    return confidence if expected >> (7 - depth) & 1 else -confidence
 
 
 class AdaptiveMap:
@@ -592,43 +584,49 @@ class AdaptiveMap:
         self.count = min(255, self.count + 1)
 
 
-class Adaptive:
-    """n-gram and match models of a block, mixed with M1 in the logistic domain."""
+class Mixing:
+    """n-gram and match models of a block and M1, mixed in the logistic domain."""
 
-    def __init__(self, text: bytearray, size: int, has_model: bool) -> None:
-        self.text, self.size, self.position = text, size, 0
+    def __init__(self, text: bytearray, size: int, has_model: bool, profile: int) -> None:
+        self.text, self.size, self.position, self.profile = text, size, 0, profile
         self.history = self.classes = self.word = self.before = self.before2 = 0
-        self.follow1: dict[int, int] = {}
-        self.follow2: dict[int, int] = {}
+        self.shape = self.skeleton = 0
+        self.follow: dict[int, int] = {}
         self.line = self.last_line = self.column = self.above = 0
         self.match = self.match_length = self.missed = 0
+        self.entry: int | None = None
         self.seen = [[0, 0, 0] for _ in range(256)]
         self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
         self.controls = 0
+        contexts, sets = MIXED_CONTEXTS[profile], 3 if profile == DEEP else 2
         bits = _ceil_log2(size)
-        self.slot_bits, self.match_bits = clamp(bits + 3, 10, max(22, bits)), clamp(bits, 8, 20)
+        self.slot_bits, self.match_bits = (
+            clamp(bits + profile, 10, max(22, bits)),
+            clamp(bits, 8, 20),
+        )
+        self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
         self.slots: dict[int, bytearray] = {}
         self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()
-        self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(CONTEXTS)]
-        self.map0 = [AdaptiveMap(32768, 0) for _ in range(256)]
+        self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(contexts)]
         self.match_map = [
             [AdaptiveMap(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
             for i in range(MATCH_LENGTHS)
         ]
         self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
-        self.m1_map = [
-            [AdaptiveMap(squash((k - 32) * 64 + 32), 20) for k in range(64)] for _ in range(256)
+        # Of three bytes and of the word: the last byte that followed, and how often in a row.
+        self.runs: list[dict[int, tuple[int, int]]] = [{}, {}]
+        self.run_map = [
+            [AdaptiveMap(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
-        # Contexts, M1, order 0, match, bias, M1 calibrated, expected byte.
-        other, m1 = (8192, 49152) if has_model else (16384, 0)
-        first = [*[other] * CONTEXTS, m1, other, other, 0, 0, 0]
-        self.weights_match = [first[:] for _ in range(32)]
-        self.weights_node = [first[:] for _ in range(256)]
+        # Inputs: M1, match, expected byte, bias, two runs, contexts.
+        one = 16384 // sets
+        other, m1 = (one // 8, 3 * one // 4) if has_model else (one // 4, one // 4)
+        first = [m1, other, other, 0, other, other, *[other] * contexts]
         self.weights_class = [first[:] for _ in range(4096 + 256)]
-        self.weights_sure = [first[:] for _ in range(16 * (CONTEXTS - 1))]
-        self.apm1: dict[int, list[int]] = {}
-        self.apm2: dict[int, list[int]] = {}
+        self.weights_node = [first[:] for _ in range(256)]
+        self.weights_match = [first[:] for _ in range(32)]
+        self.apm: dict[int, list[int]] = {}
         self._set_contexts()
 
     def _find_slot(self, key: int) -> bytearray:
@@ -658,34 +656,48 @@ class Adaptive:
 
     def _set_contexts(self) -> None:
         history, last, r, word = self.history, self.history % 256, self.record, self.word << 32
-        expected = self.text[self.match] if self.match else 256
-        self.hashes = [
-            *(_hash(history % 256**order, order) for order in range(1, 8)),
-            _hash(history % 256**3 - last, 10),
-            _hash(word | (self.before * 31 + self.before2) % 2**32, 21),
-            _hash(word | self.before2, 22),
-            _hash(self.follow1.get(last, 0) % 256**3 << 8 | last, 23),
-            _hash(self.follow2.get(history % 256**2, 0) << 8 | last, 24),
-            _hash(min(15, self.match_length) << 24 | expected << 8 | last, 25),
-        ]
-        if not self._is_binary():  # words and columns
-            self.hashes += [
-                _hash(self.word << 8 | last, 7),
-                _hash(word | self.before, 9),
-                _hash(self.column << 16 | self.above << 8 | last, 11),
+
+        def order(n: int) -> int:
+            return _hash(history % 256**n, n)
+
+        if not self._is_binary():
+            special = [
+                _hash(self.word << 8 | last, 9),
+                _hash(self.column << 16 | self.above << 8 | last, 10),
+                _hash(word | self.before, 11),
+                _hash(self.shape << 8 | last, 12),
+                _hash(self.skeleton << 8 | last, 13),
             ]
         elif r:  # records
-            self.hashes += [
-                _hash(self._byte_back(r) << 16 | self._byte_back(r + 1) << 8 | last, 12),
-                _hash(self.position % r << 8 | last, 13),
-                _hash(self._byte_back(r) << 8 | self._byte_back(2 * r), 14),
+            special = [
+                _hash(self._byte_back(r) << 16 | self._byte_back(r + 1) << 8 | last, 14),
+                _hash(self.position % r << 8 | last, 15),
+                _hash(self._byte_back(r) << 8 | self._byte_back(2 * r), 16),
             ]
         else:
-            self.hashes += [
-                _hash(history & 0xFF00FF00, 15),
-                _hash(history & 0xFFFF0000, 16),
-                _hash(history & 0xFF00FF, 17),
+            special = [
+                _hash(history & 0xFF00FF00, 17),
+                _hash(history & 0xFFFF0000, 18),
+                _hash(history & 0xFF00FF, 19),
             ]
+        if self._is_binary():
+            special += [_hash(history & 0xFFFF00, 20), order(1)]
+        self.hashes = [order(2), order(4), *special[:2]]
+        if self.profile >= FULL:
+            self.hashes += [*special[2:], order(3), order(6)]
+        if self.profile >= DEEP:
+            expected = self.text[self.match] if self.match else 256
+            self.hashes += [
+                order(1),
+                order(5),
+                order(7),
+                _hash(history & 0xFFFF00, 21),
+                _hash(word | (self.before * 31 + self.before2) % 2**32, 22),
+                _hash(self.follow.get(last, 0) % 256**3 << 8 | last, 23),
+                _hash(min(15, self.match_length) << 24 | expected << 8 | last, 24),
+            ]
+        run_keys = [order(3), _hash(self.word << 8 | last, 9)]
+        self.run_keys = [key >> (32 - self.run_bits) for key in run_keys]
         self._find_slots(1)
 
     def _find_record(self, byte: int) -> None:
@@ -716,20 +728,21 @@ class Adaptive:
             self.missed = (self.missed << 1 | (not hit)) % 256
             self.match_length = min(MATCH_MAX, self.match_length + 1) if hit else 0
             self.match = 0 if self.missed == 255 else self.match + 1
-        if self.position < MATCH_MIN:
-            return
-        key = _hash(self.history, 8) >> (32 - self.match_bits)
-        there = self.matches.get(key, 0)
-        if self.match_length < 16 and there:
-            length = 0
-            while (
-                length < min(MATCH_MAX, there)
-                and self.text[there - 1 - length] == self.text[self.position - 1 - length]
-            ):
-                length += 1
-            if length >= MATCH_MIN and length > self.match_length:
-                self.match, self.match_length, self.missed = there, length, 0
-        self.matches[key] = self.position
+        if self.entry is not None:  # of the byte before
+            there = self.matches.get(self.entry, 0)
+            if self.match_length < 16 and there:
+                there += 1
+                length = 0
+                while (
+                    length < min(MATCH_MAX, there)
+                    and self.text[there - 1 - length] == self.text[self.position - 1 - length]
+                ):
+                    length += 1
+                if length >= MATCH_MIN and length > self.match_length:
+                    self.match, self.match_length, self.missed = there, length, 0
+            self.matches[self.entry] = self.position - 1
+        if self.position >= MATCH_MIN:
+            self.entry = _hash(self.history, 8) >> (32 - self.match_bits)
 
     def begin(self) -> None:
         """Begin a byte."""
@@ -740,74 +753,83 @@ class Adaptive:
         wrong = min(3, self.missed.bit_count())
         self.match_place = self.match_map[length if length < 32 else 30 + length // 16][wrong]
         self.match_class = 1 + (length >= 16) + (length >= 32) if self.match else 0
+        found = [runs.get(key, (0, 0)) for runs, key in zip(self.runs, self.run_keys, strict=True)]
+        self.run_byte = [256 | byte if count else 0 for byte, count in found]
+        self.run_count = [min(15, count) for _, count in found]
 
     def predict(self, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
         self.inner = self.node if depth < 4 else self.node % (1 << (depth - 4)) | 1 << (depth - 4)
         last = self.history % 256
-        x = []
-        for maps, slot in zip(self.maps, self.found, strict=True):
-            state = slot[self.inner]
-            x.append(stretch(maps[state].p16()) if state else 0)
-        known = sum(v != 0 for v in x[2:])
-        m1 = clamp(logit, -2047, 2047)
-        x += [m1, stretch(self.map0[self.node].p16())]
-        x.append(0)
-        if self.expected:
-            confidence = stretch(self.match_place.p16())
-            x[-1] = confidence if self.expected >> (7 - depth) & 1 else -confidence
-        self.m1_place = self.m1_map[last][(m1 + 2048) >> 6]
         hint = self.text[self.match] if self.match else self.history >> 8 & 255
         self.expected_place = self.expected_map.setdefault(
             (self.match_class, hint, self.node), AdaptiveMap(32768, 0)
         )
-        x += [256, stretch(self.m1_place.p16()), stretch(self.expected_place.p16())]
-        self.x = x
-        self.sets = (
-            self.weights_match[(self.match_class if self.expected else 0) * 8 + depth],
-            self.weights_node[self.node],
-            self.weights_class[4096 + last if self._is_binary() else self.classes],
-            self.weights_sure[known << 4 | abs(m1) >> 7],
-        )
-        self.dots = [
-            clamp(sum(w * v >> 8 for w, v in zip(weights, x, strict=True)) >> 8, -2047, 2047)
-            for weights in self.sets
+        self.run_place = [
+            maps[depth << 4 | count]
+            for maps, count in zip(self.run_map, self.run_count, strict=True)
         ]
-        mixed = (sum(self.dots) + 2) >> 2
-        h2 = (self.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32 >> 16
-        step, part = divmod((mixed + 2048) * 32, 4096)
+        self.x = [
+            clamp(logit, -2047, 2047),
+            _towards(self.expected, depth, stretch(self.match_place.p16())),
+            stretch(self.expected_place.p16()),
+            256,
+            *(
+                _towards(byte, depth, stretch(place.p16()))
+                for byte, place in zip(self.run_byte, self.run_place, strict=True)
+            ),
+            *(
+                stretch(maps[slot[self.inner]].p16())
+                for maps, slot in zip(self.maps, self.found, strict=True)
+            ),
+        ]
+        self.sets = [
+            self.weights_class[4096 + last if self._is_binary() else self.classes],
+            self.weights_node[self.node],
+        ]
+        if self.profile == DEEP:
+            matching = self.match_class if self.expected else 0
+            self.sets.append(self.weights_match[matching * 8 + depth])
+        total = sum(w * v for weights in self.sets for w, v in zip(weights, self.x, strict=True))
+        self.mixed = clamp(total >> 14, -2047, 2047)
+        p = squash(self.mixed)
+        if self.profile == LIGHT:
+            return p
+        key = (self.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32
+        self.row = self.apm.setdefault(
+            key >> (32 - self.apm_bits),
+            [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)],
+        )
+        step, part = divmod((self.mixed + 2048) * 32, 4096)
         self.near = step + (part >> 11)
-        self.rows = []
-        total = squash(mixed) + 4
-        for table, index, share in ((self.apm1, last << 8 | self.node, 3), (self.apm2, h2, 4)):
-            row = table.setdefault(
-                index, [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)]
-            )
-            total += share * ((row[step] * (4096 - part) + row[step + 1] * part) >> 12)
-            self.rows.append(row)
-        return clamp(total >> 3, 1, 65535)
+        refined = (self.row[step] * (4096 - part) + self.row[step + 1] * part) >> 12
+        return (p + refined + 1) >> 1
 
     def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
-        for weights, out in zip(self.sets, self.dots, strict=True):
-            error = ((bit << 16) - bit - squash(out)) * self.rate >> 4
+        error = ((bit << 16) - bit - squash(self.mixed)) * self.rate >> 8
+        error = clamp(error, -32767, 32767)
+        for weights in self.sets:
             for k, v in enumerate(self.x):
-                weights[k] = clamp(weights[k] + rshift_round(v * error, 16), -524287, 524287)
-        for row in self.rows:
-            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 5
+                weights[k] = clamp(weights[k] + rshift_round(v * error, 15), -32768, 32767)
+        if self.profile != LIGHT:
+            self.row[self.near] += ((bit << 16) - bit - self.row[self.near]) >> 5
         for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
-            if state:
-                maps[state].update(bit)
+            maps[state].update(bit)
             slot[self.inner] = self.following[state][bit]
-        self.map0[self.node].update(bit)
-        self.m1_place.update(bit)
         self.expected_place.update(bit)
         if self.expected:
             hit = (self.expected >> (7 - depth) & 1) == bit
             self.match_place.update(int(hit))
             if not hit:
                 self.expected = 0
+        for i, place in enumerate(self.run_place):
+            if self.run_byte[i]:
+                hit = (self.run_byte[i] >> (7 - depth) & 1) == bit
+                place.update(int(hit))
+                if not hit:
+                    self.run_byte[i] = 0
         self.node = self.node << 1 | bit
         if depth == 3:
             self._find_slots(self.node)
@@ -815,11 +837,17 @@ class Adaptive:
     def end(self) -> None:
         """End a byte; text[self.position] holds it."""
         byte = self.node & 255
-        last, two = self.history % 256, self.history % 256**2
-        self.follow1[last] = (self.follow1.get(last, 0) << 8 | byte) % 256**4
-        self.follow2[two] = (self.follow2.get(two, 0) << 8 | byte) % 256**2
+        last, kind_of = self.history % 256, kind(byte)
+        for runs, key in zip(self.runs, self.run_keys, strict=True):
+            before, count = runs.get(key, (0, 0))
+            again = count > 0 and before == byte
+            runs[key] = (byte, min(255, count + 1) if again else 1)
+        self.follow[last] = (self.follow.get(last, 0) << 8 | byte) % 256**4
         self.history = (self.history << 8 | byte) % 256**8
-        self.classes = (self.classes << 3 | _byte_class(byte)) % 4096
+        self.shape = (self.shape << 4 | kind_of) % 2**32
+        if self.skeleton % 16 != kind_of:
+            self.skeleton = (self.skeleton << 4 | kind_of) % 2**32
+        self.classes = (self.classes << 3 | (0 if kind_of == 15 else min(7, kind_of))) % 4096
         letter = byte | 32 if 65 <= byte <= 90 else byte
         if 97 <= letter <= 122 or byte >= 128:
             self.word = (self.word + letter + 1) * 0x2F0B4C47 % 2**32
@@ -844,9 +872,9 @@ class Adaptive:
 # ---- Blocks of ac and eqinfo ------------------------------------------------------------------
 
 
-def block_lanes(size: int, adapt: bool) -> int:
+def block_lanes(size: int, profile: int) -> int:
     """Lanes of a block of ``size`` bytes."""
-    if adapt:
+    if profile:
         return 1
     return 8 if size >= 262144 else 4 if size >= 65536 else 2 if size >= 32768 else 1
 
@@ -886,7 +914,7 @@ def ac_block(
     coder: Coder,
     size: int,
     make_m1: Callable[[], M1] | None,
-    adapt: bool,
+    profile: int,
     text: bytes = b"",
 ) -> bytes:
     """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
@@ -896,9 +924,9 @@ def ac_block(
         x86 = coder.bit(1, int(is_x86(text)))
         if text and x86:
             x86_filter(out, True)
-    lanes = block_lanes(size, adapt)
+    lanes = block_lanes(size, profile)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
-    adaptive = Adaptive(out, size, make_m1 is not None) if adapt else None
+    mixing = Mixing(out, size, make_m1 is not None, profile) if profile else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
     for t in range(max(end - start for start, end in bounds)):
         for k, (start, end) in enumerate(bounds):
@@ -906,21 +934,21 @@ def ac_block(
                 continue
             if m1s:
                 m1s[k].step()
-            if adaptive:
-                adaptive.begin()
+            if mixing:
+                mixing.begin()
             node = 1
             for depth in range(8):
                 logit = m1s[k].logit(node) if m1s else 0
-                p1 = adaptive.predict(depth, logit) if adaptive else squash(logit)
+                p1 = mixing.predict(depth, logit) if mixing else squash(logit)
                 bit = coder.bit(p1, out[start + t] >> (7 - depth) & 1)
-                if adaptive:
-                    adaptive.update(depth, bit)
+                if mixing:
+                    mixing.update(depth, bit)
                 node = node << 1 | bit
             out[start + t] = node & 255
             if m1s:
                 m1s[k].push(node & 255)
-            if adaptive:
-                adaptive.end()
+            if mixing:
+                mixing.end()
     if x86:
         x86_filter(out, False)
     return bytes(out)

@@ -115,11 +115,12 @@ class Compressor:
         threads: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
-        self._choose = functools.partial(
-            modes.choose, mode, level, window, reset_every, name, adapt
-        )
-        self._windows = (window, reset_every) if mode == "eqinfo" else (0, 1)
-        self._set(short=False)
+        chosen = modes.choose(mode, level, window, reset_every, name, adapt)
+        self._mode, self._block_size, m1 = chosen
+        self._digest = m1.digest if m1 else b""
+        prefix = self._digest[: frame.MODEL_PREFIX]
+        windows = (window, reset_every) if mode == "eqinfo" else (0, 1)
+        self._header = frame.Header(self._mode.coding, prefix, *windows).pack()
         self._head = b""
         self._workers = Workers(threads)
         self._buffer = bytearray()
@@ -134,12 +135,6 @@ class Compressor:
     def done(self) -> int:
         """Bytes of the data that are coded so far, counted inside blocks too."""
         return self._coded + self._workers.done
-
-    def _set(self, short: bool) -> None:
-        self._mode, self._block_size, m1 = self._choose(short=short)
-        self._digest = m1.digest if m1 else b""
-        prefix = self._digest[: frame.MODEL_PREFIX]
-        self._header = frame.Header(self._mode.coding, prefix, *self._windows).pack()
 
     def _encode(self, block: bytes, index: int, last: bool, watch: Watch) -> tuple[bytes, int]:
         """The block's bytes, and the size of its content."""
@@ -159,8 +154,6 @@ class Compressor:
         block = bytes(self._buffer)
         self._buffer.clear()
         if self._index == 0:
-            if last and len(block) <= modes.SHORT:
-                self._set(short=True)
             self._head = self._header
         self._crc = crc32(block, self._crc)
         self._total += len(block)
@@ -222,10 +215,10 @@ def decode_block(
         return payload
     if block.kind == frame.RUN:
         return payload * block.size
-    if block.kind == frame.ADAPTIVE:
-        if header.coding != frame.AC:
+    if block.kind == frame.WITHOUT_M1:
+        if header.coding not in frame.MIXED:
             raise FormatError(f"a block of type {block.kind} in a frame without mixing")
-        return Ac(None, True).decode(payload, block.size, watch)
+        return Ac(None, header.coding).decode(payload, block.size, watch)
     return mode.decode(payload, block.size, watch)
 
 

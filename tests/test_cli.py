@@ -378,7 +378,7 @@ def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
 @pytest.mark.parametrize(
     ("codec", "names"),
     [
-        ("nzip ac", {"small-3", "base-3", "tables-3"}),
+        ("nzip ac", {"small-3", "tables-3"}),
         ("nzip -1", {"nano-3", "tables-3"}),
         ("nzip -9", {"base-3", "tables-3"}),
         ("nzip eqinfo 16", {"windows-3", "tables-3"}),

@@ -43,7 +43,7 @@ def test_round_trip_of_arbitrary_text(text):
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_round_trip_around_the_block_size(mode, extra, blocks):
-    size = modes.LEVELS[1][2] * blocks + extra
+    size = modes.LEVELS[1].block_size * blocks + extra
     text = (TEXTS["log"] * (size // len(TEXTS["log"]) + 1))[:size]
     packed = nzip.compress(text, mode, level=1)
     assert nzip.decompress(packed) == text
@@ -75,11 +75,11 @@ def test_what_m1_cannot_help_is_coded_without_it():
     binary = b"".join((i * i * 7919 % 2**31).to_bytes(4, "big") for i in range(20_000))
     packed = nzip.compress(binary)
     header, at = frame.parse_header(packed)
-    assert header.coding == frame.AC
-    assert frame.parse_block(packed, at).kind == frame.ADAPTIVE
+    assert header.coding == frame.AC_FULL
+    assert frame.parse_block(packed, at).kind == frame.WITHOUT_M1
     assert nzip.decompress(packed) == binary
-    other = frame.Header(frame.AC_ADAPTIVE).pack()
-    block = frame.pack_block(frame.ADAPTIVE, True, 100, b"x", frame.block_seed(other, b"", 0))
+    other = frame.Header(frame.STATIC).pack()
+    block = frame.pack_block(frame.WITHOUT_M1, True, 100, b"x", frame.block_seed(other, b"", 0))
     with pytest.raises(nzip.FormatError, match="type 3 in a frame"):
         nzip.decompress(other + block + b"xx")
 

@@ -8,26 +8,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from pathlib import Path
-from zlib import crc32
 
 import nzip
 from nzip import frame
-from nzip._predict import Watch
-from nzip.modes import Ac
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
 FIELDS = ["file", "size", "sha256", "options", "what"]
-
-
-def without_m1(text: bytes) -> bytes:
-    """A frame of adaptive mixing alone, which no level writes."""
-    mode = Ac(None, True)
-    _, code = mode.encode(text, Watch()) or (0, b"")
-    header = frame.Header(mode.coding).pack()
-    seed = frame.block_seed(header, b"", 0)
-    block = frame.pack_block(frame.CODED, True, len(text), code, seed)
-    return header + block + frame.pack_check(crc32(text), len(text))
 
 
 def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
@@ -44,9 +31,10 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
         ("good-ac-small", english[:300], "mode=ac", None, "a short text"),
         ("good-ac-plain", english[:2000], "mode=ac adapt=no", None, "M1 alone"),
-        ("good-ac-adaptive", log[:6000], "", without_m1(log[:6000]), "mixing without M1"),
         ("good-ac-lanes", (log * 3)[:70_000], "mode=ac adapt=no", None, "lanes"),
         ("good-ac-x86", calls, "mode=ac", None, "a binary: no M1, and the filter for x86 code"),
+        ("good-ac-x86-light", calls, "level=1", None, "the same, light"),
+        ("good-ac-x86-deep", calls, "level=9", None, "the same, deep"),
         ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
         ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
         ("good-static", english[:3000], "mode=static", None, "static"),

@@ -63,17 +63,19 @@ typedef struct {
 #define NZ_STOPPED (SIZE_MAX - 2)
 enum { NZ_OK = 0, NZ_FAILED_MEMORY = -1, NZ_BAD_CODE = -2, NZ_GAVE_UP = -3 };
 
+/* What is mixed with M1: nothing, or models that learn from the block. */
+enum { NZ_NONE, NZ_LIGHT, NZ_FULL, NZ_DEEP };
+
 typedef struct {
     const char *name;
-    /* Encodes a block; returns its size. model may be NULL, then only the adaptive predictor works; adapt 0
-       leaves it out. */
-    size_t (*ac_encode)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
+    /* Encodes a block; returns its size. model may be NULL unless profile is NZ_NONE. */
+    size_t (*ac_encode)(const nz_model *, int profile, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
                         const nz_watch *);
     /* known: bytes at the start of `text` that are there already; the code is of what follows. */
-    int (*ac_decode)(const nz_model *, int adapt, const uint8_t *in, size_t size, uint8_t *text, size_t n,
+    int (*ac_decode)(const nz_model *, int profile, const uint8_t *in, size_t size, uint8_t *text, size_t n,
                      size_t known, const nz_watch *);
     /* Probability (1..65535) of a one at each bit of a block: uint16 [n][8]. */
-    int (*ac_probabilities)(const nz_model *, int adapt, const uint8_t *text, size_t n, uint16_t *out, const nz_watch *);
+    int (*ac_probabilities)(const nz_model *, int profile, const uint8_t *text, size_t n, uint16_t *out, const nz_watch *);
     /* M1 starts afresh at every reset_every-th window; 0: only at the first. starts, if not NULL, has room for n
        numbers and gets the place in the text where each window begins. */
     size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
@@ -110,7 +112,7 @@ void nz_huge_pages(void *memory, size_t size);
 /* Lanes of a block of n bytes, and where lane `lane` of `lanes` starts. Part of the format. With the
    adaptive models a block is one lane: in several, what they learn is diluted by what stands far
    away, which costs more bytes than it saves time. */
-int nz_block_lanes(size_t n, int adapt);
+int nz_block_lanes(size_t n, int profile);
 size_t nz_lane_start(size_t n, int lanes, int lane);
 
 /* Weights [..., rows][columns] with the scale and bias (or NULL) of each row. */

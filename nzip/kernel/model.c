@@ -106,8 +106,8 @@ void nz_huge_pages(void *memory, size_t size) {
 #endif
 }
 
-int nz_block_lanes(size_t n, int adapt) {
-    if (adapt) return 1;
+int nz_block_lanes(size_t n, int profile) {
+    if (profile) return 1;
     return n >= 262144 ? 8 : n >= 65536 ? 4 : n >= 32768 ? 2 : 1;
 }
 

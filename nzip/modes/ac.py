@@ -1,7 +1,7 @@
 """``ac``: the whole block in one arithmetic-coded stream.
 
-M1's prediction and, unless ``adapt`` is off, n-gram and match models that learn from the block,
-mixed. With ``adapt`` off this is the paper's AC (arXiv 2309.10668, section 2): M1 alone.
+M1's prediction, mixed with n-gram and match models that learn from the block, in one of three
+profiles; or M1 alone, which is the paper's AC (arXiv 2309.10668, section 2).
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binar
 class Ac:
     """Arithmetic coding of a block; see ``modes.Mode``."""
 
-    def __init__(self, predictor: _predict.Predictor | None, adapt: bool):
+    def __init__(self, predictor: _predict.Predictor | None, coding: int):
+        """coding: one of ``frame.MIXED``, or AC_PLAIN."""
         self._predictor = predictor
-        self._adapt = adapt
-        if predictor is None:
-            self.coding = frame.AC_ADAPTIVE
-        else:
-            self.coding = frame.AC if adapt else frame.AC_PLAIN
+        self.coding = coding
+        self._profile = 0 if coding == frame.AC_PLAIN else coding
 
     def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
-        alone = self._adapt and self._predictor is not None and not self._m1_helps(block)
+        alone = self._profile > 0 and not self._m1_helps(block)
         predictor = None if alone else self._predictor
-        code = _predict.ac_encode(predictor, self._adapt, block, watch=watch)
-        return None if code is None else (frame.ADAPTIVE if alone else frame.CODED, code)
+        code = _predict.ac_encode(predictor, self._profile, block, watch=watch)
+        return None if code is None else (frame.WITHOUT_M1 if alone else frame.CODED, code)
 
     def _m1_helps(self, block: bytes) -> bool:
         """False for what M1 knows nothing of, such as binaries: it would only cost time."""
@@ -36,8 +34,8 @@ class Ac:
             return True
         starts = range(0, len(block), len(block) // SAMPLES)
         sample = b"".join(block[start : start + SAMPLE] for start in starts)
-        code = _predict.ac_encode(self._predictor, False, sample, 2 * len(sample))
+        code = _predict.ac_encode(self._predictor, 0, sample, 2 * len(sample))
         return code is not None and 8 * len(code) < M1_LIMIT * len(sample)
 
     def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
-        return _predict.ac_decode(self._predictor, self._adapt, code, size, watch=watch)
+        return _predict.ac_decode(self._predictor, self._profile, code, size, watch=watch)

@@ -76,18 +76,18 @@ static text made_text(const char *name, int kind, size_t n) {
 
 /* ---- The codecs ---- */
 
-static void ac(const nz_model *m, int adapt, const text *t) {
+static void ac(const nz_model *m, int profile, const text *t) {
     size_t room = 17 * t->size + 64; /* a bit costs at most 16 */
     uint8_t *code = malloc(room), *back = malloc(t->size);
-    size_t size = engine->ac_encode(m, adapt, t->data, t->size, code, room, NULL);
+    size_t size = engine->ac_encode(m, profile, t->data, t->size, code, room, NULL);
     need(size <= room, "ac_encode");
-    say_bytes(m ? "ac" : "ac-without", t->name, adapt, 0, code, size);
-    need(engine->ac_decode(m, adapt, code, size, back, t->size, 0, NULL) == 0, "ac_decode");
+    say_bytes(m ? "ac" : "ac-without", t->name, profile, 0, code, size);
+    need(engine->ac_decode(m, profile, code, size, back, t->size, 0, NULL) == 0, "ac_decode");
     need(memcmp(back, t->data, t->size) == 0, "ac round trip");
     if (t->size < 20000) {
         uint16_t *p = malloc(16 * t->size);
-        need(engine->ac_probabilities(m, adapt, t->data, t->size, p, NULL) == 0, "ac_probabilities");
-        say("probabilities", t->name, adapt, m != NULL, t->size, hash16(p, 8 * t->size));
+        need(engine->ac_probabilities(m, profile, t->data, t->size, p, NULL) == 0, "ac_probabilities");
+        say("probabilities", t->name, profile, m != NULL, t->size, hash16(p, 8 * t->size));
         free(p);
     }
     free(code);
@@ -188,8 +188,8 @@ static void made(void) {
             free(out);
         }
         for (size_t i = 0; i < 5; i++) ac(m, 0, &texts[i]);
-        ac(m, 1, &texts[1]);
-        ac(m, 1, &one);
+        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(m, profile, &texts[1]);
+        ac(m, NZ_FULL, &one);
         if (k == 0) ac(m, 0, &lanes);
         static const int widths[] = {8, 13, 16, 20, 24, 33, 48, 64};
         for (size_t w = 0; w < 8; w++) {
@@ -206,7 +206,7 @@ static void made(void) {
     }
     for (size_t i = 0; i < 5; i++) {
         plain_coders(&texts[i]);
-        ac(NULL, 1, &texts[i]);
+        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(NULL, profile, &texts[i]);
         free(texts[i].data);
     }
     free(lanes.data);
@@ -306,8 +306,9 @@ static void golden(int all) {
             need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced, NULL) == 0, "eqinfo");
             length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room, NULL, NULL);
         } else {
-            need(engine->ac_decode(m, coding != 2, code, size, back, n, 0, NULL) == 0, "ac");
-            length = engine->ac_encode(m, coding != 2, back, n, again, room, NULL);
+            const int profile = coding == 6 ? NZ_NONE : (int)coding;
+            need(engine->ac_decode(m, profile, code, size, back, n, 0, NULL) == 0, "ac");
+            length = engine->ac_encode(m, profile, back, n, again, room, NULL);
         }
         need(produced == n && memcmp(back, expected, n) == 0, "a golden frame's content");
         need(length == size && memcmp(again, code, size) == 0, "a golden frame's code");

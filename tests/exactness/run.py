@@ -89,12 +89,17 @@ def write_job(path: Path) -> None:
         while True:
             block = frame.parse_block(data, at)
             text = content[place : place + block.size]
-            if block.kind in (frame.CODED, frame.ADAPTIVE):
-                coding, m1 = header.coding, which
-                if block.kind == frame.ADAPTIVE:
-                    coding, m1 = frame.AC_ADAPTIVE, 0xFFFFFFFF
+            if block.kind in (frame.CODED, frame.WITHOUT_M1):
+                m1 = which if block.kind == frame.CODED else 0xFFFFFFFF
                 code = data[block.start : block.end]
-                numbers = (m1, coding, header.window, header.reset_every, len(text), len(code))
+                numbers = (
+                    m1,
+                    header.coding,
+                    header.window,
+                    header.reset_every,
+                    len(text),
+                    len(code),
+                )
                 blocks.append(struct.pack("<6I", *numbers) + code + text)
             at, place = block.end, place + block.size
             if block.last:

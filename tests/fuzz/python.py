@@ -37,9 +37,8 @@ FOLDER = Path(
 )
 SMALL = models.load(models.SMALL)
 HEADS = [
-    frame.Header(frame.AC_ADAPTIVE),
     frame.Header(frame.STATIC),
-    *(frame.Header(c, SMALL.digest[:2]) for c in (frame.AC, frame.AC_PLAIN)),
+    *(frame.Header(c, SMALL.digest[:2]) for c in (*frame.MIXED, frame.AC_PLAIN)),
     *(frame.Header(frame.EQINFO, SMALL.digest[:2], w, every) for w in (24, 64) for every in (1, 0)),
 ]
 
@@ -74,8 +73,8 @@ def hostile(data: bytes) -> None:
     if len(data) < 2:
         return
     header = HEADS[data[0] % len(HEADS)]
-    if header.coding in (frame.AC_ADAPTIVE, frame.AC) and data[1] % 16:
-        header = HEADS[1]  # adaptive mixing takes milliseconds to set up
+    if header.coding in frame.MIXED and data[1] % 16:
+        header = HEADS[0]  # mixing takes long to set up
     packed = header.pack()
     out, rest, index = bytearray(packed), data[2:], 0
     digest = SMALL.digest if header.model else b""
