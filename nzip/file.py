@@ -119,14 +119,11 @@ class NzipFile(io.BufferedIOBase):
             self._file = file
         else:
             raise TypeError("file must be a path or a file object to read from or write to")
+        if hasattr(self._file, "name"):
+            self.name = self._file.name
         if kind == "r":
             raw = _Reader(self._file, max_output, options.get("threads"))
             self._reader = io.BufferedReader(raw, 1 << 16)
-
-    @property
-    def name(self) -> Any:
-        assert self._file is not None
-        return self._file.name
 
     def _open(self) -> IO[bytes]:
         if self._file is None:

@@ -90,3 +90,11 @@ def test_errors_of_the_file_below_come_through():
 
     with pytest.raises(OSError, match="Input/output"):
         nzip.open(Broken()).read()
+
+
+def test_the_name_outlives_the_file(tmp_path):
+    path = tmp_path / "x.nz"
+    with nzip.open(path, "wb") as file:
+        assert file.name == str(path)
+    assert file.name == str(path)
+    assert not hasattr(nzip.open(io.BytesIO(), "wb"), "name")

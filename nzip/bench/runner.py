@@ -151,7 +151,7 @@ def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> lis
 
 
 def _programs(threads: int | None) -> list[Codec]:
-    """bzip3, zpaq and 7z, those of them that are installed."""
+    """bzip3, zpaq, 7z and kanzi, those of them that are installed."""
     count = threads or os.cpu_count() or 1
 
     def zpaq(level: int) -> list[Codec]:
@@ -171,6 +171,12 @@ def _programs(threads: int | None) -> list[Codec]:
         ),
         *zpaq(3),
         *zpaq(5),
+        *_program(
+            "kanzi",
+            "kanzi -l 9",
+            ["kanzi", "-c", "-i", "IN", "-o", "OUT", "-l", "9", "-j", str(count), "-f"],
+            ["kanzi", "-d", "-i", "IN", "-o", "OUT", "-j", str(count), "-f"],
+        ),
         *_program(
             "7z",
             "7z PPMd",

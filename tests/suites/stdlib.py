@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the standard library's tests of bz2 and lzma against nzip: python tests/suites/stdlib.py
+"""Runs the standard library's tests of bz2, lzma and gzip against nzip.
+
+    python tests/suites/stdlib.py
 
 nzip's names stand in their place, and nzip's frames of the same texts in that of the compressed
 data that the tests hold. Prints a line for each test that fails, with the reason where it is meant
@@ -23,11 +25,19 @@ LEFT_OUT = {
     "BZ2CompressorTest.testCompress4G": "takes 4 GiB",
     "BZ2DecompressorTest.testDecompress4G": "takes 4 GiB",
     "BZ2CompressorTest.test_refleaks_in___init__": "of CPython's own objects",
+    **dict.fromkeys(
+        (
+            "TestCommandLine.test_decompress_stdin_stdout",
+            "TestCommandLine.test_decompress_infile_outfile",
+        ),
+        "the command line of Python's gzip module, on files of gzip",
+    ),
     "BZ2DecompressorTest.test_refleaks_in___init__": "of CPython's own objects",
 }
 JUNK = "what follows the last frame and is not zeros is an error, not passed over in silence"
 BLOCKS = "a block is given out whole, once its checksum was found right"
 THEIRS = "it holds data of bzip2's own"
+NOT_OSERROR = "the error is FormatError, a ValueError, not OSError"
 NONE = "io.BufferedReader takes None for a size, too"
 # Tests that fail because nzip means to do otherwise.
 REASONS = {
@@ -39,8 +49,8 @@ REASONS = {
     "BZ2FileTest.testReadLines": NONE,
     "BZ2FileTest.testReadLinesMultiStream": NONE,
     "BZ2FileTest.testDecompressLimited": "it looks at an attribute of CPython's own reader",
-    "BZ2FileTest.testReadBadFile": "the error is FormatError, a ValueError, not OSError",
-    "CompressDecompressTest.testDecompressBadData": "the same",
+    "BZ2FileTest.testReadBadFile": NOT_OSERROR,
+    "CompressDecompressTest.testDecompressBadData": NOT_OSERROR,
     "BZ2FileTest.testReadlinesNoNewline": THEIRS,
     "BZ2FileTest.testReadMultiStreamTrailingJunk": JUNK,
     "BZ2FileTest.testReadTrailingJunk": JUNK,
@@ -74,6 +84,24 @@ REASONS = {
         ),
         "of lzma's own formats and settings",
     ),
+    **dict.fromkeys(
+        (
+            "TestGzip.test_compress_correct_level",
+            "TestGzip.test_compress_mtime",
+            "TestGzip.test_compresslevel_metadata",
+            "TestGzip.test_fileobj_mode",
+            "TestGzip.test_metadata",
+            "TestGzip.test_metadata_ascii_name",
+            "TestGzip.test_mtime",
+            "TestGzip.test_prepend_error",
+            "TestGzip.test_read_with_extra",
+        ),
+        "of gzip's own header, constants and classes",
+    ),
+    "TestGzip.test_decompress_limited": "it looks at an attribute of CPython's own reader",
+    "TestGzip.test_gzip_BadGzipFile_exception": NOT_OSERROR,
+    "TestGzip.test_read_truncated": BLOCKS,
+    "TestGzip.test_seek_write": "as in bz2 and lzma, a file that is written cannot seek",
     "CompressorDecompressorTestCase.test_decompressor_chunks_maxsize": BLOCKS,
     "FileTestCase.test_read_truncated": BLOCKS,
     "FileTestCase.test_issue21872": THEIRS,
@@ -229,9 +257,52 @@ def lzma_tests() -> types.ModuleType:
     return tests
 
 
+# ---- gzip ----
+
+
+class GzipFile(nzip.NzipFile):
+    """NzipFile with the arguments of gzip.GzipFile."""
+
+    def __init__(
+        self,
+        filename: Any = None,
+        mode: str | None = None,
+        compresslevel: int = 1,
+        fileobj: Any = None,
+        mtime: float | None = None,
+    ):
+        mode = mode or getattr(fileobj, "mode", "rb")
+        mode = mode if isinstance(mode, str) else "rb"
+        if "t" in mode or "U" in mode:
+            raise ValueError(f"invalid mode: {mode!r}")
+        target = fileobj if fileobj is not None else filename
+        settings = {"threads": 1} if mode[:1] == "r" else {"level": 1, "threads": 1}
+        super().__init__(target, mode.rstrip("b") or "r", **settings)
+        self.fileobj = self.myfileobj = self._file
+
+
+def gzip_open(
+    filename: Any, mode: str = "rb", compresslevel: int = 1, *args: Any, **options: Any
+) -> Any:
+    return open_file(filename, mode, 1, *args, **options)
+
+
+def gzip_tests() -> types.ModuleType:
+    """test_gzip with nzip in gzip's place."""
+    import gzip
+
+    tests: Any = importlib.import_module("test.test_gzip")
+    shim = types.SimpleNamespace(**vars(gzip))
+    shim.GzipFile, shim.BadGzipFile, shim.open = GzipFile, nzip.NzipError, gzip_open
+    shim.compress = lambda data, *args, **options: compress(data)
+    shim.decompress = nzip.decompress
+    tests.gzip = shim
+    return tests
+
+
 def short(test: unittest.TestCase) -> str:
     """Class and name of a test."""
-    return ".".join(test.id().split(".")[-2:])
+    return ".".join(test.id().split(" ")[0].split(".")[-2:])
 
 
 def flattened(suite: Any) -> list[unittest.TestCase]:
@@ -260,6 +331,7 @@ def run(name: str, module: types.ModuleType) -> int:
 def main() -> int:
     failed = run("test_bz2", bz2_tests())
     failed += run("test_lzma", lzma_tests())
+    failed += run("test_gzip", gzip_tests())
     return int(failed > 0)
 
 
