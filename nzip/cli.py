@@ -1035,7 +1035,7 @@ def m2_compare(
         float, typer.Option(min=0, help="Times the FLOPs that each size is given by default.")
     ] = 1.0,
     batch: Annotated[int, typer.Option(min=1, help="Contexts of a step.")] = 8,
-    tiny: Annotated[bool, typer.Option("--tiny", help="A smoke test, in a minute.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A smoke test, in some minutes.")] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Train nothing; write the table from what is there.")
     ] = False,

@@ -65,6 +65,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
                 tokenization,
                 split="file",
                 eos=False,
+                force=True,
                 **settings,
             )
             seeds.append(("settings", (folder / "t.json").read_bytes()))
