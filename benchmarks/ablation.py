@@ -1,6 +1,6 @@
 """What each part of the mixing is worth: bytes and time without it.
 
-    python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME]
+    python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME] [--profile P]
 
 Each row is nzip/kernel/mixing.inc with the part taken out and compiled anew, over the same logits
 of M1. A file is one block. Bytes are those of an ideal coder; times are of the mixing alone, one
@@ -36,25 +36,38 @@ def without_context(index: int) -> Patches:
     return without_inputs(f"FIRST_CONTEXT + {index}")
 
 
-def without_set(index: int, old: str) -> Patches:
-    return [(f"a->set[{index}] = a->weights + ({old})", f"a->set[{index}] = a->weights + (0)")]
+def without_set(index: int, row: str) -> Patches:
+    return [(f"a->set[{index}] = a->weights + {row} *", f"a->set[{index}] = a->weights + 0 *")]
 
 
 # Of each profile those that it has. Contexts and inputs stay in the loops: bytes show what they are
 # worth, times do not show all that they cost.
-NAMES = """order 2, order 4, the word (in binaries: records),
-the column and the byte above (records), the word and the one before (records),
-the last eight kinds, the kinds without repeats, order 3, order 6, order 1, order 5, order 7,
-the two bytes before the last, the word and the two before, what followed this byte,
-the expected byte and the match's length"""
+NAMES = [
+    "order 2",
+    "order 4",
+    "the word (in binaries: records)",
+    "the column and the byte above (records)",
+    "the word and the one before (records)",
+    "the last eight kinds",
+    "the kinds without repeats",
+    "order 3",
+    "order 6",
+    "order 1",
+    "order 5",
+    "order 7",
+    "the two bytes before the last",
+    "the word and the two before",
+    "what followed this byte",
+    "the expected byte and the match's length",
+]
 ROWS: dict[str, Patches] = {
-    **{name.strip(): without_context(i) for i, name in enumerate(NAMES.split(","))},
+    **{name: without_context(i) for i, name in enumerate(NAMES)},
     "the match model": without_inputs("MATCH_INPUT"),
     "the map of the expected byte": without_inputs("EXPECTED_INPUT"),
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
     "a match that goes on after a miss": [("a->missed == 255", "!hit")],
-    "weights by kinds of characters": without_set(0, "(size_t)by_class * (size_t)width"),
-    "weights by the node": without_set(1, "(CLASS_SETS + (size_t)node) * (size_t)width"),
+    "weights by kinds of characters": without_set(0, "(size_t)by_class"),
+    "weights by the node": without_set(1, "(CLASS_SETS + (size_t)node)"),
     "a faster start of the mixer": [("#define RATE_START 20", "#define RATE_START 0")],
     "the final map": [("profile != NZ_LIGHT; }", "0; }")],
 }
@@ -125,7 +138,7 @@ def main() -> None:
     print("|---" + "|---:" * (len(names) + 2) + "|")
     full: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        gone = [name.strip() for name in NAMES.split(",")][CONTEXTS[arguments.profile] :]
+        gone = NAMES[CONTEXTS[arguments.profile] :]
         for name, patches in {"(everything there)": [], "M1": [], **ROWS}.items():
             if name in gone:
                 continue

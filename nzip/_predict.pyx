@@ -209,8 +209,16 @@ cdef _check(Watch watch, int rc):
         raise MemoryError
 
 
+cdef int _checked(int profile) except -1:
+    """The profile, a place in the kernel's table of functions."""
+    if not 0 <= profile <= 3:
+        raise ValueError(f"no such profile: {profile}")
+    return profile
+
+
 def ac_encode(Predictor predictor, int profile, const uint8_t[::1] text not None, size_t room=0, Watch watch=None):
     """Encode a block; None if the code takes ``room`` bytes more than the text or more than that."""
+    cdef int which = _checked(profile)
     cdef const nz_engine *engine = _get_engine()
     cdef nz_watch w
     watch = _watch(watch, &w)
@@ -223,7 +231,7 @@ def ac_encode(Predictor predictor, int profile, const uint8_t[::1] text not None
         raise MemoryError
     try:
         with nogil:
-            size = engine.ac_encode(model, profile, &text[0], n, out, n + room - 1, &w)
+            size = engine.ac_encode(model, which, &text[0], n, out, n + room - 1, &w)
         return _finish(watch, out, size)
     finally:
         free(out)
@@ -232,6 +240,7 @@ def ac_encode(Predictor predictor, int profile, const uint8_t[::1] text not None
 def ac_decode(Predictor predictor, int profile, const uint8_t[::1] code, size_t size, bytes prompt=b"",
               Watch watch=None):
     """Decode a block of ``size`` bytes, of which the prompt is known and not in the code."""
+    cdef int which = _checked(profile)
     cdef const nz_engine *engine = _get_engine()
     cdef nz_watch w
     watch = _watch(watch, &w)
@@ -246,7 +255,7 @@ def ac_decode(Predictor predictor, int profile, const uint8_t[::1] code, size_t 
         raise ValueError("a prompt longer than the block")
     memcpy(target, PyBytes_AsString(prompt), known)
     with nogil:
-        rc = engine.ac_decode(model, profile, source, length, target, size, known, &w)
+        rc = engine.ac_decode(model, which, source, length, target, size, known, &w)
     _check(watch, rc)
     return result
 
@@ -254,6 +263,7 @@ def ac_decode(Predictor predictor, int profile, const uint8_t[::1] code, size_t 
 def ac_probabilities(Predictor predictor, int profile, const uint8_t[::1] text not None, Watch watch=None):
     """Probability (1..65535) of a one at each bit of a block: native uint16 [len(text), 8] in a
     bytearray."""
+    cdef int which = _checked(profile)
     cdef const nz_engine *engine = _get_engine()
     cdef nz_watch w
     watch = _watch(watch, &w)
@@ -264,7 +274,7 @@ def ac_probabilities(Predictor predictor, int profile, const uint8_t[::1] text n
     cdef uint8_t[::1] view = result
     if n:
         with nogil:
-            rc = engine.ac_probabilities(model, profile, &text[0], n, <uint16_t *>&view[0], &w)
+            rc = engine.ac_probabilities(model, which, &text[0], n, <uint16_t *>&view[0], &w)
         _check(watch, rc)
     return result
 

@@ -63,7 +63,7 @@ typedef struct {
 #define NZ_STOPPED (SIZE_MAX - 2)
 enum { NZ_OK = 0, NZ_FAILED_MEMORY = -1, NZ_BAD_CODE = -2, NZ_GAVE_UP = -3 };
 
-/* What is mixed with M1: nothing, or models that learn from the block. */
+/* What is mixed with M1: nothing, or models that learn from the block. The numbers are part of the format. */
 enum { NZ_NONE, NZ_LIGHT, NZ_FULL, NZ_DEEP };
 
 typedef struct {

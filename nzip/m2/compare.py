@@ -32,7 +32,14 @@ SIZES = {  # layers, width, heads; weights without embeddings
 DEFAULT_SIZES = ("0.6m", "1.8m")
 # FLOPs of training a size. With those of 0.6m, 1.8m and 4m the model of bytes reads 20 MB, which
 # takes 5 to 30 minutes on a core that multiplies matrices of bfloat16.
-BUDGETS = {"tiny": 2.5e10, "0.6m": 8.8e13, "1.8m": 2.5e14, "4m": 5.3e14, "25m": 3e17, "113m": 1.5e18}
+BUDGETS = {
+    "tiny": 2.5e10,
+    "0.6m": 8.8e13,
+    "1.8m": 2.5e14,
+    "4m": 5.3e14,
+    "25m": 3e17,
+    "113m": 1.5e18,
+}
 NAMES = (
     *("bytes", "bpe-32000", "ac-8", "ac-16", "static-8", "gzip-8", "eqinfo-16-8", "eqinfo-16-16"),
     *("eqinfo-16-8-carry", "eqinfo-16-8-every-2", "eqinfo-24-8", "eqinfo-32-8", "eqinfo-64-8"),
