@@ -16,12 +16,14 @@ from .errors import (
     ModelFileError,
     ModelNotFoundError,
     NzipError,
+    PriorNotFoundError,
     TruncatedError,
     UnsupportedError,
 )
 
 if TYPE_CHECKING:
     from .file import NzipFile, open
+    from .prior import Prior
     from .stream import Compressor, Decompressor, compress, decompress
 
 __version__ = "0.1.0"
@@ -36,6 +38,8 @@ __all__ = [
     "ModelNotFoundError",
     "NzipError",
     "NzipFile",
+    "Prior",
+    "PriorNotFoundError",
     "TruncatedError",
     "UnsupportedError",
     "__version__",
@@ -51,6 +55,7 @@ _LATE = {
     "decompress": "stream",
     "NzipFile": "file",
     "open": "file",
+    "Prior": "prior",
 }
 
 

@@ -39,6 +39,25 @@ def ac_decode(
     prompt: bytes = b"",
     watch: Watch | None = None,
 ) -> bytes: ...
+
+class Warm:
+    most: int
+    def __init__(
+        self,
+        predictor: Predictor,
+        profile: int,
+        prior: Buffer,
+        block: int,
+        watch: Watch | None = None,
+    ) -> None: ...
+    def encode(
+        self, text: Buffer, keep: bool = True, room: int = 0, watch: Watch | None = None
+    ) -> bytes | None: ...
+    def decode(
+        self, code: Buffer, size: int, keep: bool = True, watch: Watch | None = None
+    ) -> bytes: ...
+
+def warm_size(prior: int, block: int) -> int: ...
 def ac_probabilities(
     predictor: Predictor | None, profile: int, text: Buffer, watch: Watch | None = None
 ) -> bytearray: ...

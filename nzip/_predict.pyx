@@ -20,6 +20,8 @@ cdef extern from "kernel/engine.h" nogil:
     ctypedef struct nz_watch:
         int (*poll)(void *, size_t) noexcept
         void *context
+    ctypedef struct nz_warm:
+        pass
     ctypedef struct nz_engine:
         const char *name
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t,
@@ -34,6 +36,13 @@ cdef extern from "kernel/engine.h" nogil:
                              const nz_watch *) noexcept nogil
         int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *, const nz_watch *) noexcept nogil
         int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *, const nz_watch *) noexcept nogil
+        nz_warm *(*ac_warm)(const nz_model *, int, const uint8_t *, size_t, size_t, const nz_watch *,
+                            int *) noexcept nogil
+        void (*ac_warm_free)(nz_warm *) noexcept nogil
+        size_t (*ac_warm_encode)(nz_warm *, const uint8_t *, size_t, uint8_t *, size_t, int,
+                                 const nz_watch *) noexcept nogil
+        int (*ac_warm_decode)(nz_warm *, const uint8_t *, size_t, uint8_t *, size_t, int,
+                              const nz_watch *) noexcept nogil
     size_t NZ_NO_ROOM, NZ_NO_MEMORY, NZ_STOPPED
     int NZ_FAILED_MEMORY, NZ_BAD_CODE, NZ_GAVE_UP
     const nz_engine *nz_engine_select(const char *)
@@ -258,6 +267,76 @@ def ac_decode(Predictor predictor, int profile, const uint8_t[::1] code, size_t 
         rc = engine.ac_decode(model, which, source, length, target, size, known, &w)
     _check(watch, rc)
     return result
+
+
+cdef class Warm:
+    """A predictor and mixing that have read a prior, for one thread at a time.
+
+    It serves blocks of sizes up to ``most`` (and is the wrong one for smaller blocks if their size
+    and the prior's add up to less than half of ``most`` and the prior's).
+    """
+
+    cdef nz_warm *warm
+    cdef const nz_engine *engine
+    cdef object predictor
+    cdef readonly size_t most
+
+    def __cinit__(self, Predictor predictor not None, int profile, const uint8_t[::1] prior not None, size_t block,
+                  Watch watch=None):
+        cdef int rc = 0, which = _checked(profile)
+        cdef size_t n = prior.shape[0]
+        cdef nz_watch w
+        if which == 0 or n == 0 or block == 0:
+            raise ValueError("a prior is for mixing, and neither it nor a block is empty")
+        watch = _watch(watch, &w)
+        self.engine, self.predictor = _get_engine(), predictor
+        cdef const nz_model *model = predictor.model
+        with nogil:
+            self.warm = self.engine.ac_warm(model, which, &prior[0], n, block, &w, &rc)
+        _check(watch, rc)
+        self.most = warm_size(n, block) - n
+
+    def __dealloc__(self):
+        if self.warm is not NULL:
+            self.engine.ac_warm_free(self.warm)
+
+    def encode(self, const uint8_t[::1] text not None, bint keep=True, size_t room=0, Watch watch=None):
+        """As ac_encode. Without ``keep`` the object cannot be used again, but takes less memory."""
+        cdef nz_watch w
+        watch = _watch(watch, &w)
+        cdef size_t n = text.shape[0], size
+        if not 0 < n <= self.most:
+            raise ValueError(f"a block of {n} bytes, of {self.most} at most")
+        cdef uint8_t *out = <uint8_t *>malloc(n + room + 1)
+        if out is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                size = self.engine.ac_warm_encode(self.warm, &text[0], n, out, n + room - 1, keep, &w)
+            return _finish(watch, out, size)
+        finally:
+            free(out)
+
+    def decode(self, const uint8_t[::1] code, size_t size, bint keep=True, Watch watch=None):
+        """Decode a block of ``size`` bytes; ``keep`` as for encode."""
+        cdef nz_watch w
+        watch = _watch(watch, &w)
+        cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
+        cdef size_t length = code.shape[0]
+        cdef int rc
+        if not 0 < size <= self.most:
+            raise ValueError(f"a block of {size} bytes, of {self.most} at most")
+        result = PyBytes_FromStringAndSize(NULL, size)
+        cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
+        with nogil:
+            rc = self.engine.ac_warm_decode(self.warm, source, length, target, size, keep, &w)
+        _check(watch, rc)
+        return result
+
+
+def warm_size(size_t prior, size_t block):
+    """Bytes of prior and block that a ``Warm`` has room for: a power of two."""
+    return 1 << (prior + block - 1).bit_length() if prior + block > 1 else 1
 
 
 def ac_probabilities(Predictor predictor, int profile, const uint8_t[::1] text not None, Watch watch=None):

@@ -8,11 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from .errors import FormatError, NzipError
 from .files import STDIO, Job, Sizes, expand_folders
 from .frame import MAGIC
 from .output import write_all
+
+if TYPE_CHECKING:
+    from .prior import Prior
 
 app = typer.Typer(
     add_completion=True,
@@ -74,10 +77,16 @@ Level = Annotated[
         min=1,
         max=9,
         envvar="NZIP_LEVEL",
-        help="-1 … -9: 1 to 3 use the nano network, 4 to 6 the small one (6 the base one up to"
-        " 512 KiB) and 7 to 9 the base one. Within each group higher levels use larger blocks:"
-        " smaller output, less parallelism. Memory of a thread: up to 130 MB; levels 3 and 8 take"
-        " 200 MB, level 9 takes 350 MB.",
+        help=modes.describe_levels(),
+    ),
+]
+PriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-D",
+        "--prior",
+        metavar="FILE",
+        help="A prior (see 'nzip prior'), or samples, to read before each block.",
     ),
 ]
 Window = Annotated[
@@ -94,6 +103,14 @@ ResetEvery = Annotated[
         help="eqinfo: M1 starts afresh at every K-th window, not at each.",
     ),
 ]
+
+
+class SampleSplit(StrEnum):
+    """What ``prior`` takes as one sample."""
+
+    lines = "lines"
+    file = "file"
+    nul = "nul"
 
 
 class ContextName(StrEnum):
@@ -359,6 +376,7 @@ def compress(
         bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or M1 alone.")
     ] = True,
     model: ModelName = None,
+    prior: PriorFile = None,
     output: Output = None,
     stdout: Stdout = False,
     force: Force = False,
@@ -377,6 +395,7 @@ def compress(
     from .stream import Compressor
 
     resets = _resets(context, reset_every)
+    behind = _load_prior(prior)
 
     def make() -> Compressor:
         return Compressor(
@@ -386,6 +405,7 @@ def compress(
             reset_every=resets,
             model=model,
             adapt=adapt,
+            prior=behind,
             threads=threads,
         )
 
@@ -430,6 +450,7 @@ def decompress(
     model: Annotated[
         str | None, typer.Option("--model", help="A model that need not be in a folder of models.")
     ] = None,
+    prior: PriorFile = None,
     progress: ShowProgress = None,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -443,6 +464,7 @@ def decompress(
         from . import models
 
         models.load(model)
+    behind = _load_prior(prior)  # found by what the frames say
     job = Job(
         None,
         threads=threads,
@@ -461,6 +483,15 @@ def decompress(
         verbose=verbose,
         progress=progress,
     )
+    del behind
+
+
+def _load_prior(path: Path | None) -> Prior | None:
+    if path is None:
+        return None
+    from .prior import Prior
+
+    return Prior(path)
 
 
 def _parse_size(text: str) -> int:
@@ -542,6 +573,7 @@ def check(
     context: UnusedContext = None,
     adapt: UnusedAdapt = None,
     model: ModelName = None,
+    prior: PriorFile = None,
 ) -> None:
     """Check that files decompress, without writing anything; name the damaged blocks."""
 
@@ -567,7 +599,9 @@ def check(
         from . import models
 
         models.load(model)
+    behind = _load_prior(prior)
     _each(files or [STDIO], work, recursive, compressed=True)
+    del behind
 
 
 def _name_damage(path: Path) -> None:
@@ -578,6 +612,37 @@ def _name_damage(path: Path) -> None:
         if data[: len(MAGIC)] == MAGIC:
             for line in Recovery(data).lost:
                 print(f"nzip: {path}: {line}", file=sys.stderr)
+
+
+@app.command("prior")
+def make_prior(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders of samples.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The prior's file.")],
+    size: Annotated[str, typer.Option("--size", help="Bytes of samples at most.")] = "64K",
+    split: Annotated[
+        SampleSplit,
+        typer.Option(
+            "--split", help="What a sample is: a line, a file, or what stands between NULs."
+        ),
+    ] = SampleSplit.lines,
+    seed: Annotated[int, typer.Option(help="For another choice.")] = 1,
+    force: Force = False,
+) -> None:
+    """Choose samples of your own data that nzip reads before each block (-D): for small records."""
+    from .corpus import find_files, open_text, read_documents
+    from .output import atomic_output
+    from .prior import Prior, choose
+
+    files = find_files(paths)
+    samples: Iterator[bytes]
+    if split is SampleSplit.lines:
+        samples = (line.rstrip(b"\r\n") for path in files for line in open_text(path))
+    else:
+        samples = read_documents(files, split.value)
+    chosen = Prior(choose(samples, _parse_size(size), seed))
+    with atomic_output(output, replace=force) as stream:
+        stream.write(chosen.dump())
+    print(f"{output}: prior {chosen.digest.hex()[:8]}, {len(chosen.samples):,} bytes of samples")
 
 
 @app.command()

@@ -27,6 +27,10 @@ class ModelNotFoundError(NzipError, LookupError):
     """The model that a frame or a caller names is not installed."""
 
 
+class PriorNotFoundError(NzipError, LookupError):
+    """The prior that a frame names is not in use."""
+
+
 class ModelFileError(NzipError):
     """A model file that is malformed or holds a number outside its range."""
 

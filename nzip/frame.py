@@ -23,6 +23,7 @@ EQINFO = 5
 AC_PLAIN = 6  # M1 alone
 MIXED = (AC_LIGHT, AC_FULL, AC_DEEP)
 CODINGS = {**dict.fromkeys((*MIXED, AC_PLAIN), "ac"), STATIC: "static", EQINFO: "eqinfo"}
+WITH_PRIOR = 8  # added to one of MIXED: blocks are coded behind a prior
 WITH_MODEL = {*MIXED, AC_PLAIN, EQINFO}
 
 # Types of block.
@@ -35,7 +36,7 @@ MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
 MAX_RESET_EVERY = 255  # windows
-MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header
+MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header, and as many of the prior's
 SHORT_CHECK = 1 << 16  # content below this has a check of 2 bytes, else 4
 
 
@@ -47,13 +48,15 @@ class Header:
     model: bytes = b""  # first bytes of the model's digest
     window: int = 0  # bits, for eqinfo
     reset_every: int = 1  # windows after which M1 starts afresh, for eqinfo; 0: never
+    prior: bytes = b""  # first bytes of the prior's digest
 
     def pack(self) -> bytes:
         """The header's bytes."""
         window = bytes([self.window]) if self.coding == EQINFO else b""
         if self.coding == EQINFO and self.reset_every != 1:
             window = bytes([self.window | 128, self.reset_every])
-        return MAGIC + bytes([VERSION << 4 | self.coding]) + self.model + window
+        coding = self.coding | (WITH_PRIOR if self.prior else 0)
+        return MAGIC + bytes([VERSION << 4 | coding]) + self.model + self.prior + window
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,20 @@ def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
     version, coding = data[at + 3] >> 4, data[at + 3] & 15
     if version != VERSION:
         raise UnsupportedError(f"format version {version}; this nzip reads version {VERSION}")
+    behind = coding - WITH_PRIOR in MIXED
+    if behind:
+        coding -= WITH_PRIOR
     if coding not in CODINGS:
         raise UnsupportedError(f"unknown coding {coding}")
     at += 4
-    model = b""
+    model = prior = b""
     if coding in WITH_MODEL:
         _need(data, at + MODEL_PREFIX)
         model = bytes(data[at : at + MODEL_PREFIX])
+        at += MODEL_PREFIX
+    if behind:
+        _need(data, at + MODEL_PREFIX)
+        prior = bytes(data[at : at + MODEL_PREFIX])
         at += MODEL_PREFIX
     window, reset_every = 0, 1
     if coding == EQINFO:
@@ -109,7 +119,7 @@ def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
                 raise FormatError("a reset at each window is not to be stated")
         if not MIN_WINDOW <= window <= MAX_WINDOW:
             raise FormatError(f"a window of {window} bits (allowed: {MIN_WINDOW} to {MAX_WINDOW})")
-    return Header(coding, model, window, reset_every), at
+    return Header(coding, model, window, reset_every, prior), at
 
 
 def is_skippable(data: Data, at: int = 0) -> bool:
@@ -128,7 +138,8 @@ def skippable(payload: bytes) -> bytes:
     return b"\x50" + SKIPPABLE + len(payload).to_bytes(4, "little") + payload
 
 
-def _pack_varint(value: int) -> bytes:
+def pack_varint(value: int) -> bytes:
+    """A number below 2^28, seven bits a byte."""
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -137,7 +148,8 @@ def _pack_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _parse_varint(data: Data, at: int) -> tuple[int, int]:
+def parse_varint(data: Data, at: int) -> tuple[int, int]:
+    """(number, position behind it). Raises TruncatedError and FormatError."""
     value = 0
     for group in range(4):
         _need(data, at + 1)
@@ -152,33 +164,34 @@ def _parse_varint(data: Data, at: int) -> tuple[int, int]:
 
 
 def block_seed(header: bytes, digest: bytes, index: int) -> int:
-    """CRC of what binds block ``index`` to its place: model, header, number."""
+    """CRC of what binds block ``index`` to its place: digest of the model, and behind it that of
+    the prior; header; number."""
     return crc32((index & 0xFFFFFFFF).to_bytes(4, "little"), crc32(header, crc32(digest)))
 
 
 def pack_head(kind: int, last: bool, size: int) -> bytes:
     """What a block begins with."""
-    return _pack_varint(size << 3 | kind << 1 | last)
+    return pack_varint(size << 3 | kind << 1 | last)
 
 
 def pack_block(kind: int, last: bool, size: int, payload: bytes, seed: int) -> bytes:
     """A whole block."""
     head = pack_head(kind, last, size)
     if kind in (CODED, WITHOUT_M1):
-        head += _pack_varint(len(payload))
+        head += pack_varint(len(payload))
     return head + crc32(payload, crc32(head, seed)).to_bytes(4, "little") + payload
 
 
 def parse_block(data: Data, at: int) -> Block:
     """The block header at ``at``. Raises TruncatedError and FormatError."""
     first = at
-    value, at = _parse_varint(data, at)
+    value, at = parse_varint(data, at)
     size, kind, last = value >> 3, value >> 1 & 3, bool(value & 1)
     if size > MAX_BLOCK:
         raise FormatError(f"a block of {size} bytes (allowed: {MAX_BLOCK})")
     length = 1 if kind == RUN else size
     if kind in (CODED, WITHOUT_M1):
-        length, at = _parse_varint(data, at)
+        length, at = parse_varint(data, at)
         if length >= size:
             raise FormatError("a coded block that is not shorter than its content")
     if size == 0 and not (last and kind == STORED):

@@ -33,7 +33,8 @@ def _model_name(prefix: bytes) -> str:
 def inspect_file(path: Path) -> dict[str, Any]:
     """Sizes, modes and models of a file's frames.
 
-    Keys: file, compressed, content (bytes), frames, blocks, modes, models, skippable. Raises
+    Keys: file, compressed, content (bytes), frames, blocks, modes, models, priors (first two bytes
+    of the hash), skippable. Raises
     FormatError's subclasses and OSError. Checksums are not looked at.
     """
     row: dict[str, Any] = {
@@ -44,6 +45,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         "blocks": 0,
         "modes": [],
         "models": [],
+        "priors": [],
         "skippable": 0,
     }
     if row["compressed"] == 0:
@@ -83,6 +85,7 @@ def _frame(data: mmap.mmap, at: int, row: dict[str, Any]) -> int:
     for key, value in (
         ("modes", _describe(header)),
         ("models", _model_name(header.model) if header.model else ""),
+        ("priors", header.prior.hex()),
     ):
         if value and value not in row[key]:
             row[key].append(value)

@@ -8,6 +8,7 @@ by trying all that it may have been.
 from __future__ import annotations
 
 import functools
+import itertools
 import mmap
 import re
 from collections import deque
@@ -26,6 +27,8 @@ from .errors import (
     NzipError,
     TruncatedError,
 )
+from .prior import Prior, in_use
+from .prior import find as find_prior
 from .stream import Workers, decode_block
 
 # Blocks lost in a row behind which the next one is still recognised: each number more is one more
@@ -43,9 +46,13 @@ class Context:
     header: frame.Header
     packed: bytes  # the header's bytes
     model: models.Model | None
+    prior: Prior | None = None
 
     def seed(self, index: int) -> int:
-        return frame.block_seed(self.packed, self.model.digest if self.model else b"", index)
+        digest = self.model.digest if self.model else b""
+        if self.prior:
+            digest += self.prior.digest
+        return frame.block_seed(self.packed, digest, index)
 
 
 @dataclass(frozen=True)
@@ -147,8 +154,9 @@ class Recovery:
 
     def _decode(self, part: Sound, watch: Watch) -> bytes:
         payload = bytes(memoryview(self._data)[part.block.start : part.block.end])
-        mode = modes.from_header(part.context.header, part.context.model)
-        return decode_block(part.context.header, mode, part.block, payload, watch)
+        context = part.context
+        mode = modes.from_header(context.header, context.model, context.prior)
+        return decode_block(context.header, mode, part.block, payload, watch)
 
 
 class _Survey:
@@ -353,8 +361,10 @@ def _contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
     """What the header there may mean. Raises FormatError and ModelNotFoundError."""
     header, end = frame.parse_header(data, at)
     packed = bytes(data[at:end])
-    for model in models.by_prefix(header.model) if header.model else [None]:
-        yield Context(header, packed, model)
+    known: list[models.Model | None] = [*models.by_prefix(header.model)] if header.model else [None]
+    priors: list[Prior | None] = [*find_prior(header.prior)] if header.prior else [None]
+    for model, prior in itertools.product(known, priors):
+        yield Context(header, packed, model, prior)
 
 
 def _all_contexts() -> Iterator[Context]:
@@ -368,6 +378,9 @@ def _all_contexts() -> Iterator[Context]:
         prefix = model.digest[: frame.MODEL_PREFIX]
         for coding in (*frame.MIXED, frame.AC_PLAIN):
             yield _context(frame.Header(coding, prefix), model)
+        for coding, prior in itertools.product(frame.MIXED, in_use()):
+            header = frame.Header(coding, prefix, prior=prior.digest[: frame.MODEL_PREFIX])
+            yield Context(header, header.pack(), model, prior)
         for width in range(frame.MIN_WINDOW, frame.MAX_WINDOW + 1):
             for every in (1, 0):
                 yield _context(frame.Header(frame.EQINFO, prefix, width, every), model)

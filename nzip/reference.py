@@ -621,7 +621,10 @@ class Mixing:
         ]
         # Inputs: M1, match, expected byte, bias, two runs, contexts.
         one = 16384 // sets
-        other, m1 = (one // 8, 3 * one // 4) if has_model else (one // 4, one // 4)
+        deep = profile == 3
+        other = one // ((16 if deep else 8) if has_model else (6 if deep else 4))
+        m1 = 3 * one // 4 if has_model else one // 4
+        self.rate_end, self.rate_start = (6, 12) if deep else (10, 20)
         first = [m1, other, other, 0, other, other, *[other] * contexts]
         self.weights_class = [first[:] for _ in range(4096 + 256)]
         self.weights_node = [first[:] for _ in range(256)]
@@ -748,7 +751,7 @@ class Mixing:
         """Begin a byte."""
         self.node = 1
         self.expected = 256 | self.text[self.match] if self.match else 0
-        self.rate = 10 + 20 * 1024 // (1024 + self.position // 32)
+        self.rate = self.rate_end + self.rate_start * 1024 // (1024 + self.position // 32)
         length = self.match_length
         wrong = min(3, self.missed.bit_count())
         self.match_place = self.match_map[length if length < 32 else 30 + length // 16][wrong]
@@ -910,25 +913,51 @@ def x86_filter(text: bytearray, encode: bool) -> None:
             text[i + 4] = 255 * (target >> 24 & 1)
 
 
+def has_crlf(text: bytes) -> bool:
+    """Has a block some lines, all of which end with CR LF?"""
+    return text.count(b"\n") == text.count(b"\r\n") >= 4
+
+
+def add_cr(text: bytearray, size: int) -> bytearray:
+    """Put a CR before each LF, from the last on, until there are ``size`` bytes."""
+    lines = text.split(b"\n")
+    more = size - len(text)
+    first = len(lines) - 1 - more  # of a damaged block's lines some get none
+    out = bytearray(b"\n".join(lines[: first + 1]))
+    for line in lines[first + 1 :]:
+        out += b"\r\n" + line
+    return out
+
+
 def ac_block(
     coder: Coder,
     size: int,
     make_m1: Callable[[], M1] | None,
     profile: int,
     text: bytes = b"",
+    prior: bytes = b"",
 ) -> bytes:
     """Code a block of ``ac``. ``text`` is what an Encoder codes; returns the block's text."""
+    if prior:
+        assert make_m1 is not None
+        return _block_behind(prior, coder, size, make_m1(), profile, text)
     out = bytearray(text) if text else bytearray(size)
-    x86 = 0
+    filtered = 0
     if make_m1 is None:
-        x86 = coder.bit(1, int(is_x86(text)))
-        if text and x86:
+        filtered = coder.bit(1, int(is_x86(text)))
+        if text and filtered:
             x86_filter(out, True)
+    elif profile:
+        filtered = coder.bit(1, int(has_crlf(text)))
+        if text and filtered:
+            out = bytearray(text.replace(b"\r\n", b"\n"))
+    crlf = filtered and make_m1 is not None
     lanes = block_lanes(size, profile)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
     mixing = Mixing(out, size, make_m1 is not None, profile) if profile else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
-    for t in range(max(end - start for start, end in bounds)):
+    t = 0
+    while t < max(end - start for start, end in bounds):
         for k, (start, end) in enumerate(bounds):
             if start + t >= end:
                 continue
@@ -949,9 +978,37 @@ def ac_block(
                 m1s[k].push(node & 255)
             if mixing:
                 mixing.end()
-    if x86:
+            if crlf and node & 255 == 10 and t + 1 < end:
+                bounds[k] = (start, end - 1)  # the room of its CR
+        t += 1
+    if crlf:
+        out = add_cr(out[: bounds[0][1]], size)
+    elif filtered:
         x86_filter(out, False)
     return bytes(out)
+
+
+def _block_behind(
+    prior: bytes, coder: Coder, size: int, m1: M1, profile: int, text: bytes
+) -> bytes:
+    """A block of ``ac`` behind a prior, which is read first, as if it began the block."""
+    out = bytearray(prior) + (text or bytes(size))
+    mixing = Mixing(out, 1 << _ceil_log2(len(out)), True, profile)
+    for t in range(len(out)):
+        m1.step()
+        mixing.begin()
+        node = 1
+        for depth in range(8):
+            p1 = mixing.predict(depth, m1.logit(node))
+            bit = out[t] >> (7 - depth) & 1
+            if t >= len(prior):
+                bit = coder.bit(p1, bit)
+            mixing.update(depth, bit)
+            node = node << 1 | bit
+        out[t] = node & 255
+        m1.push(node & 255)
+        mixing.end()
+    return bytes(out[len(prior) :])
 
 
 def eqinfo_block(text: bytes, width: int, m1: M1, reset_every: int = 1) -> bytes:

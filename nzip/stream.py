@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 from collections import deque
@@ -14,6 +15,8 @@ from . import frame, models, modes
 from ._predict import Watch
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
 from .modes.ac import Ac
+from .prior import Prior
+from .prior import find as find_prior
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,8 +102,9 @@ class Compressor:
 
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
-    leaves ``ac`` to M1 alone. threads: None for all cores. Raises ValueError for a setting out of
-    range and ModelNotFoundError. Threads may share it: calls wait for one another.
+    leaves ``ac`` to M1 alone. prior: samples to read before each block. threads: None for all
+    cores. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
+    it: calls wait for one another.
     """
 
     def __init__(
@@ -112,15 +116,19 @@ class Compressor:
         reset_every: int = 1,
         model: str | os.PathLike[str] | None = None,
         adapt: bool = True,
+        prior: Prior | None = None,
         threads: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
-        chosen = modes.choose(mode, level, window, reset_every, name, adapt)
+        chosen = modes.choose(mode, level, window, reset_every, name, adapt, prior)
         self._mode, self._block_size, m1 = chosen
         self._digest = m1.digest if m1 else b""
         prefix = self._digest[: frame.MODEL_PREFIX]
         windows = (window, reset_every) if mode == "eqinfo" else (0, 1)
-        self._header = frame.Header(self._mode.coding, prefix, *windows).pack()
+        if prior:
+            self._digest += prior.digest
+        behind = prior.digest[: frame.MODEL_PREFIX] if prior else b""
+        self._header = frame.Header(self._mode.coding, prefix, *windows, behind).pack()
         self._head = b""
         self._workers = Workers(threads)
         self._buffer = bytearray()
@@ -241,7 +249,8 @@ class Decompressor:
         self._skip: int | None = None  # bytes of a skippable frame that are still to come
         self._header: frame.Header | None = None
         self._packed = b""
-        self._models: list[models.Model] | None = None  # those that the header may mean
+        self._models: list[models.Model | None] = [None]  # those that the header may mean
+        self._priors: list[Prior | None] = [None]
         self._mode: modes.Mode | None = None
         self._digest = b""
         self._index = 0
@@ -345,7 +354,9 @@ class Decompressor:
                 self._header, end = frame.parse_header(self._data)
                 self._packed = bytes(self._data[:end])
                 if self._header.model:
-                    self._models = models.by_prefix(self._header.model)
+                    self._models = [*models.by_prefix(self._header.model)]
+                if self._header.prior:
+                    self._priors = [*find_prior(self._header.prior)]
                 self._at = end
                 return True
             if not self._last_parsed:
@@ -401,14 +412,13 @@ class Decompressor:
     def _choose_model(self, block: frame.Block, payload: bytes) -> None:
         """The model is the one whose whole digest the first block's CRC agrees with."""
         assert self._header is not None
-        candidates: list[models.Model | None] = [*self._models] if self._models else [None]
-        for model in candidates:
-            self._digest = model.digest if model else b""
+        for model, prior in itertools.product(self._models, self._priors):
+            self._digest = (model.digest if model else b"") + (prior.digest if prior else b"")
             try:
                 frame.check_block(block, payload, self._seed())
             except ChecksumError:
                 continue
-            self._mode = modes.from_header(self._header, model)
+            self._mode = modes.from_header(self._header, model, prior)
             return
         raise ChecksumError("a block is damaged (its CRC does not match)")
 

@@ -380,7 +380,7 @@ def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     [
         ("nzip ac", {"small-3", "tables-3"}),
         ("nzip -1", {"nano-3", "tables-3"}),
-        ("nzip -9", {"base-3", "tables-3"}),
+        ("nzip -9", {"large-3", "tables-3"}),
         ("nzip eqinfo 16", {"windows-3", "tables-3"}),
         ("nzip static", set()),
         ("zstd -19", set()),

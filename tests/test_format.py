@@ -43,7 +43,7 @@ def test_block_headers_around_every_varint_limit(size):
 
 
 def head(value: int) -> bytes:
-    return frame._pack_varint(value)
+    return frame.pack_varint(value)
 
 
 BAD_BLOCKS = {

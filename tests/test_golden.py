@@ -10,7 +10,20 @@ import nzip
 from nzip import models
 
 GOLDEN = Path(__file__).parent / "golden"
+CORPUS = GOLDEN.parents[1] / "examples" / "corpus"
 ROWS = list(csv.DictReader((GOLDEN / "frames.csv").open()))
+
+
+def named_prior(options: str) -> nzip.Prior | None:
+    names = [o.removeprefix("prior=") for o in options.split() if o.startswith("prior=")]
+    return nzip.Prior(CORPUS / names[0]) if names else None
+
+
+def decompressed(data: bytes, row: dict[str, str]) -> bytes:
+    prior = named_prior(row["options"])
+    text = nzip.decompress(data)
+    del prior  # in use until here
+    return text
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["file"] for row in ROWS])
@@ -18,7 +31,7 @@ def test_golden_frame(row):
     data = (GOLDEN / row["file"]).read_bytes()
     kind = row["file"].split("-")[0]
     if kind == "good":
-        text = nzip.decompress(data)
+        text = decompressed(data, row)
         assert len(text) == int(row["size"])
         assert hashlib.sha256(text).hexdigest() == row["sha256"]
     else:
@@ -38,7 +51,9 @@ def test_golden_frame_is_still_what_the_encoder_writes(row):
         options[name] = int(value) if value.isdigit() else value
     if options.get("adapt") == "no":
         options["adapt"] = False
-    assert nzip.compress(nzip.decompress(data), **options) == data
+    if prior := named_prior(row["options"]):
+        options["prior"] = prior
+    assert nzip.compress(decompressed(data, row), **options) == data
 
 
 def test_every_golden_file_is_listed():

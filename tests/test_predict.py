@@ -46,6 +46,7 @@ AC_TEXTS = {
     "x86": b"".join(
         b"\x8b\xc3\xe8" + (900 - 8 * i).to_bytes(4, "little") + b"\x90" for i in range(40)
     ),
+    "lines": b"Some words,\r\nand more\r\n\r\nand\r\r\nmore" * 4,
     "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
 
@@ -77,6 +78,36 @@ def test_a_profile_that_is_none_is_refused(profile):
             call(None, profile, b"text")
     with pytest.raises(ValueError, match="profile"):
         _predict.ac_decode(None, profile, b"code", 4)
+
+
+def test_cr_before_lf_costs_nothing(small_model):
+    text = AC_TEXTS["lines"]
+    with_cr, without = (
+        _predict.ac_encode(small_model.predictor, 2, t, ROOM)
+        for t in (text, text.replace(b"\r\n", b"\n"))
+    )
+    assert len(with_cr) <= len(without) + 3
+
+
+@pytest.mark.parametrize("text", [b"\n" * 9, b"\r\n" * 3, b"\r\n" * 9 + b"\n", b"\n" + b"\r\n" * 9])
+def test_lines_that_do_not_all_end_alike_stay(small_model, text):
+    assert not reference.has_crlf(text)
+    code = _predict.ac_encode(small_model.predictor, 1, text, ROOM)
+    assert _predict.ac_decode(small_model.predictor, 1, code, len(text)) == text
+
+
+def test_every_code_of_lines_decodes_to_as_many_bytes(small_model):
+    """A damaged code may count an LF for which no room is left."""
+    for i in range(200):
+        encoder = reference.Encoder()
+        encoder.bit(1, 1)
+        for k in range(300):
+            encoder.bit(32768, i * k * k % 7 & 1)
+        code = encoder.finish()
+        for size in (1, 2, 40):
+            text = _predict.ac_decode(small_model.predictor, 1, code, size)
+            assert len(text) == size
+    assert reference.add_cr(bytearray(b"a\nb\nc"), 6) == b"a\nb\r\nc"
 
 
 def test_x86_filter_is_undone_on_any_bytes():

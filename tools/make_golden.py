@@ -35,6 +35,9 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-ac-x86", calls, "mode=ac", None, "a binary: no M1, and the filter for x86 code"),
         ("good-ac-x86-light", calls, "level=1", None, "the same, light"),
         ("good-ac-x86-deep", calls, "level=9", None, "the same, deep"),
+        ("good-ac-lines", english[:2000].replace(b"\n", b"\r\n"), "", None, "lines with CR LF"),
+        ("good-prior", log[:700], "prior=access.log", None, "behind a prior"),
+        ("good-prior-1", english[:500], "level=1 prior=access.log", None, "another level"),
         ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
         ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
         ("good-static", english[:3000], "mode=static", None, "static"),
@@ -70,7 +73,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ),
         ("bad-type", b"", "", b"\x8fNZ\x14\x0f" + bytes(9), "the reserved type of block"),
         ("unsupported-version", b"", "", b"\x8fNZ\x24\x01" + bytes(6), "version 2"),
-        ("unsupported-coding", b"", "", b"\x8fNZ\x19\x01" + bytes(6), "coding 9"),
+        ("unsupported-coding", b"", "", b"\x8fNZ\x1f\x01" + bytes(6), "coding 15"),
     ]
     return rows
 
@@ -86,6 +89,9 @@ if __name__ == "__main__":
             settings: dict[str, object] = {}
             for option in options.split():
                 key, _, value = option.partition("=")
+                if key == "prior":
+                    settings[key] = nzip.Prior(CORPUS / value)
+                    continue
                 settings[key] = {"adapt": False}.get(key, int(value) if value.isdigit() else value)
             data = nzip.compress(content, **settings)
         (GOLDEN / f"{name}.nz").write_bytes(data)

@@ -66,6 +66,10 @@ enum { NZ_OK = 0, NZ_FAILED_MEMORY = -1, NZ_BAD_CODE = -2, NZ_GAVE_UP = -3 };
 /* What is mixed with M1: nothing, or models that learn from the block. The numbers are part of the format. */
 enum { NZ_NONE, NZ_LIGHT, NZ_FULL, NZ_DEEP };
 
+/* A model and mixing that have read a prior, for blocks of n bytes whose n + prior rounds up to the same power of
+   two. Not for two threads at once. */
+typedef struct nz_warm nz_warm;
+
 typedef struct {
     const char *name;
     /* Encodes a block; returns its size. model may be NULL unless profile is NZ_NONE. */
@@ -89,6 +93,13 @@ typedef struct {
     int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte, const nz_watch *);
     /* Node logits (Q8) that M1 gives at each byte of a text: int16 [n][256], entry 0 unused. */
     int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out, const nz_watch *);
+    /* Reads a prior of n bytes, for blocks like one of `block` bytes; NULL: *rc says why. Blocks leave no
+       trace; without `keep` they do, and it is spoiled. */
+    nz_warm *(*ac_warm)(const nz_model *, int profile, const uint8_t *prior, size_t n, size_t block, const nz_watch *, int *rc);
+    void (*ac_warm_free)(nz_warm *);
+    size_t (*ac_warm_encode)(nz_warm *, const uint8_t *text, size_t n, uint8_t *out, size_t capacity, int keep,
+                             const nz_watch *);
+    int (*ac_warm_decode)(nz_warm *, const uint8_t *in, size_t size, uint8_t *text, size_t n, int keep, const nz_watch *);
 } nz_engine;
 
 /* True if the work is to be given up; asks at every NZ_POLL-th of the counted `steps`. */
@@ -105,6 +116,12 @@ const nz_engine *nz_engine_select(const char *name);
 /* Does a block look like x86 code? And the filter for it, both ways, in place. Part of the format. */
 int nz_is_x86(const uint8_t *text, size_t n);
 void nz_x86_filter(uint8_t *text, size_t n, int encode);
+
+/* Has a block some lines, all of which end with CR LF? Dropping each such CR returns what is left of n
+   bytes; adding them makes n bytes of the first m, in place. Part of the format. */
+int nz_has_crlf(const uint8_t *text, size_t n);
+size_t nz_drop_cr(const uint8_t *text, size_t n, uint8_t *out);
+void nz_add_cr(uint8_t *text, size_t m, size_t n);
 
 /* Asks for large pages under fresh memory that will be read at random (NULL: does nothing). */
 void nz_huge_pages(void *memory, size_t size);

@@ -1,4 +1,5 @@
-/* x86 code: branch targets made absolute, so that calls of one function look alike. */
+/* x86 code: branch targets made absolute, so that calls of one function look alike. Text: lines that
+   end with CR LF made to end with LF, which is what M1 knows. */
 #include "engine.h"
 
 /* The bytes from E8 or E9 (call, jump) that are looked at next are those behind the operand, whether it
@@ -29,3 +30,32 @@ static size_t filter(uint8_t *text, size_t n, int encode, int write) {
 int nz_is_x86(const uint8_t *text, size_t n) { return filter((uint8_t *)(uintptr_t)text, n, 1, 0) > 0; }
 
 void nz_x86_filter(uint8_t *text, size_t n, int encode) { filter(text, n, encode, 1); }
+
+#define FEW_LINES 4 /* fewer are not worth the flag */
+
+int nz_has_crlf(const uint8_t *text, size_t n) {
+    size_t lines = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] != '\n') continue;
+        if (i == 0 || text[i - 1] != '\r') return 0;
+        lines++;
+    }
+    return lines >= FEW_LINES;
+}
+
+size_t nz_drop_cr(const uint8_t *text, size_t n, uint8_t *out) {
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\n') m--; /* over the CR */
+        out[m++] = text[i];
+    }
+    return m;
+}
+
+void nz_add_cr(uint8_t *text, size_t m, size_t n) {
+    while (m < n) {
+        uint8_t byte = text[--m];
+        text[--n] = byte;
+        if (byte == '\n' && m < n) text[--n] = '\r';
+    }
+}

@@ -19,17 +19,18 @@ from .._predict import Predictor
 from ..errors import MALFORMED, ModelFileError, ModelNotFoundError
 
 FORMAT = "nzip-m1-3"
-NANO, SMALL, BASE = "nano-3", "small-3", "base-3"
+NANO, SMALL, BASE, LARGE = "nano-3", "small-3", "base-3", "large-3"
 DEFAULT = BASE
 WINDOWS = "windows-3"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released files. One that does not match is refused.
 RELEASED: dict[str, str] = {
-    "base-3": "fc6cd53d53152f4488711896aeaa6bd53d795a75d8960b31f2d79dfbb5febd01",
-    "nano-3": "910b77f308cd2de9411e7eea58bf8e40468c5ed9dc83f4689838982ef135bf95",
-    "small-3": "26d34e8d98976f107ed8591b094ca1d7cd03c32e6078c0061ec6459d9d0d17f2",
-    "tables-3": "66f72b37550d2aa7474ab1ded81d37d562bc114ba8552b77cbefe35274209399",
-    "windows-3": "91d5819a97ae2c9b0a0749d4182e0dcc8e1c1c4806d5cbb7c236775143a8e95e",
+    "base-3": "b97eeb7690d3e9f18753d611b489e26a53e3722bb8f6d459c72868d55c4e6893",
+    "large-3": "450fc534dc4b34b1c90f89780911baa71af54936212f22c89d140157ae9aa6a3",
+    "nano-3": "a16528d72b15731be72b6786d9519987eca52f6e2fce926087c55147b94ef057",
+    "small-3": "398e60c783ad42bafa14a23bbb4fc66aa840e5ccc448b40c9fab22616cdddd36",
+    "tables-3": "71b5c639bb1caf15aacafd7177441bd258ad1a67fdf88149cc282d7cf295f3d6",
+    "windows-3": "7fa2b86a27f020e1dbdfbc583bbbb16a66ba327f7f45b6e12b5719d1754d937d",
 }
 BUCKET = 64  # bytes of a bucket of the tables
 MAX_CONTEXTS = 12

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from .. import frame, models
 from .._predict import Watch
 from ..models import Model
+from ..prior import Prior
 from .ac import Ac
 from .eqinfo import EqInfo
 from .static import Static
@@ -34,8 +35,26 @@ LEVELS = {
     6: Level(models.SMALL, frame.AC_FULL, 1 << 22),
     7: Level(models.BASE, frame.AC_FULL, 1 << 22),
     8: Level(models.BASE, frame.AC_DEEP, 1 << 22),
-    9: Level(models.BASE, frame.AC_DEEP, 1 << 24),
+    9: Level(models.LARGE, frame.AC_DEEP, 1 << 24),
 }
+
+
+_MIXING = {frame.AC_LIGHT: "light", frame.AC_FULL: "full", frame.AC_DEEP: "deep"}
+
+
+def describe_levels() -> str:
+    """The table of levels as a sentence for help."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for number, level in LEVELS.items():
+        network = level.model.split("-")[0]
+        kind = f"the {network} network, {_MIXING[level.coding]} mixing"
+        groups.setdefault(kind, []).append((number, level.block_size))
+    parts = []
+    for kind, members in groups.items():
+        numbers = ", ".join(f"-{number}" for number, _ in members)
+        sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
+        parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
+    return "; ".join(parts) + ". Larger blocks: smaller output, less to do in parallel."
 
 
 class Mode(Protocol):
@@ -57,8 +76,11 @@ def choose(
     reset_every: int,
     model: str | None,
     adapt: bool,
+    prior: Prior | None = None,
 ) -> tuple[Mode, int, Model | None]:
     """(mode, block size, model) for what a caller asked for. Raises ValueError."""
+    if prior and (mode != "ac" or not adapt):
+        raise ValueError("a prior is for the mode ac, with what learns from the file")
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} (known: {', '.join(MODES)})")
     if level not in LEVELS:
@@ -75,10 +97,10 @@ def choose(
         return EqInfo(m1, window, reset_every), PLAIN_BLOCK, m1
     if not adapt:  # M1 is all that there is
         m1 = models.load(model)
-        return Ac(m1.predictor, frame.AC_PLAIN), PLAIN_BLOCK, m1
+        return Ac(m1, frame.AC_PLAIN), PLAIN_BLOCK, m1
     name, coding, block_size = LEVELS[level]
     m1 = models.load(model or name)
-    return Ac(m1.predictor, coding), block_size, m1
+    return Ac(m1, coding, prior), block_size, m1
 
 
 def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
@@ -89,7 +111,7 @@ def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
     return set(models.load(model or default).files)
 
 
-def from_header(header: frame.Header, model: Model | None) -> Mode:
+def from_header(header: frame.Header, model: Model | None, prior: Prior | None = None) -> Mode:
     """The mode that decodes a frame's blocks."""
     if header.coding == frame.STATIC:
         return Static()
@@ -97,4 +119,4 @@ def from_header(header: frame.Header, model: Model | None) -> Mode:
         assert model is not None  # WITH_MODEL holds EQINFO
         return EqInfo(model, header.window, header.reset_every)
     assert model is not None
-    return Ac(model.predictor, header.coding)
+    return Ac(model, header.coding, prior)

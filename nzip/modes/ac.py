@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from .. import _predict, frame
 from .._predict import Watch
+from ..models import Model
+from ..prior import Prior
 
 SAMPLES, SAMPLE = 8, 512  # pieces of a block that M1 is tried on, and their bytes
 M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binaries do
@@ -16,13 +18,17 @@ M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binar
 class Ac:
     """Arithmetic coding of a block; see ``modes.Mode``."""
 
-    def __init__(self, predictor: _predict.Predictor | None, coding: int):
-        """coding: one of ``frame.MIXED``, or AC_PLAIN."""
-        self._predictor = predictor
+    def __init__(self, model: Model | None, coding: int, prior: Prior | None = None):
+        """coding: one of ``frame.MIXED``, or AC_PLAIN. A prior is for the former, with a model."""
+        self._model, self._prior = model, prior
+        self._predictor = model.predictor if model else None
         self.coding = coding
         self._profile = 0 if coding == frame.AC_PLAIN else coding
 
     def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
+        if self._prior and self._model:
+            code = self._prior.encode_block(self._model, self._profile, block, watch)
+            return None if code is None else (frame.CODED, code)
         alone = self._profile > 0 and not self._m1_helps(block)
         predictor = None if alone else self._predictor
         code = _predict.ac_encode(predictor, self._profile, block, watch=watch)
@@ -38,4 +44,6 @@ class Ac:
         return code is not None and 8 * len(code) < M1_LIMIT * len(sample)
 
     def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
+        if self._prior and self._model:
+            return self._prior.decode_block(self._model, self._profile, code, size, watch)
         return _predict.ac_decode(self._predictor, self._profile, code, size, watch=watch)

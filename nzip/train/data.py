@@ -226,10 +226,10 @@ class Corpus:
         self._held_out: dict[str, bytes] = {}
         self._held: dict[str, int] = {}
         for name, files in groups.items():
-            self._held_out[name], self._held[name] = self._hold_out(files[0])
+            self._held_out[name], self._held[name] = self.hold_out(files[0])
 
     @staticmethod
-    def _hold_out(path: Path) -> tuple[bytes, int]:
+    def hold_out(path: Path) -> tuple[bytes, int]:
         """(validation text, bytes of the file that are not trained on)."""
         most = file_size(path) // 20
         parts: list[bytes] = []

@@ -94,6 +94,24 @@ static void ac(const nz_model *m, int profile, const text *t) {
     free(back);
 }
 
+/* A block behind a prior, the text's first half, twice: it leaves no trace. */
+static void behind(const nz_model *m, int profile, const text *t) {
+    size_t n = 600, prior = t->size / 2, room = 17 * n + 64, size = 0;
+    uint8_t *code = malloc(room), back[600];
+    int rc = 0;
+    nz_warm *w = engine->ac_warm(m, profile, t->data, prior, n, NULL, &rc);
+    need(w && !rc, "ac_warm");
+    for (int k = 0; k < 2; k++) {
+        size = engine->ac_warm_encode(w, t->data + prior, n, code, room, 1, NULL);
+        need(size <= room, "ac_warm_encode");
+        say_bytes("behind", t->name, profile, k, code, size);
+        need(engine->ac_warm_decode(w, code, size, back, n, 1, NULL) == 0, "ac_warm_decode");
+        need(memcmp(back, t->data + prior, n) == 0, "behind a prior");
+    }
+    engine->ac_warm_free(w);
+    free(code);
+}
+
 static void eqinfo(const nz_model *m, int width, int every, const text *t) {
     size_t room = 8 * t->size + 64, n;
     uint8_t *code = malloc(room), *back;
@@ -176,7 +194,8 @@ static void made(void) {
     text texts[] = {made_text("random", 0, 3000),  made_text("words", 1, 9000), made_text("records", 2, 5000),
                     made_text("repeats", 3, 6000), made_text("scripts", 4, 3000)};
     text lanes = made_text("words-lanes", 1, 70000);
-    text one = {"one-byte", texts[0].data, 1};
+    text one = {"one-byte", texts[0].data, 1}, crlf = made_text("lines", 1, 4000);
+    for (size_t i = 0; i + 2 < crlf.size; i += 40) memcpy(crlf.data + i, "\r\n", 2);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         made_model model = made_new(k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         const nz_model *m = model.model;
@@ -189,6 +208,8 @@ static void made(void) {
         }
         for (size_t i = 0; i < 5; i++) ac(m, 0, &texts[i]);
         for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(m, profile, &texts[1]);
+        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) behind(m, profile, &texts[1]);
+        for (int profile = NZ_NONE; profile <= NZ_DEEP; profile++) ac(m, profile, &crlf);
         ac(m, NZ_FULL, &one);
         if (k == 0) ac(m, 0, &lanes);
         static const int widths[] = {8, 13, 16, 20, 24, 33, 48, 64};
@@ -210,6 +231,7 @@ static void made(void) {
         free(texts[i].data);
     }
     free(lanes.data);
+    free(crlf.data);
 }
 
 /* ---- Golden frames ---- */

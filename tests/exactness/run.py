@@ -73,6 +73,8 @@ def write_job(path: Path) -> None:
     known: list[models.Model] = []
     blocks = []
     for row in golden_rows():
+        if "prior=" in row["options"]:
+            continue  # exact.c makes its own
         data = (GOLDEN / row["file"]).read_bytes()
         content = nzip.decompress(data)
         assert hashlib.sha256(content).hexdigest() == row["sha256"], row["file"]
