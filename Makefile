@@ -1,7 +1,7 @@
 # The developer's manual: what there is to do, and how.
 .PHONY: build lint format type test deep tables bench exact fuzz fuzz-replay fuzz-merge clean
 
-KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portable.c engine_avx2.c engine_avx512.c)
+KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portable.c engine_avx2.c engine_avx512.c engine_neon.c engine_dotprod.c)
 FUZZ = build/fuzz
 RUNS = 1000000
 LIMITS = -timeout=10 -rss_limit_mb=1024

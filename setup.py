@@ -51,6 +51,8 @@ setup(
                 KERNEL + "engine_portable.c",
                 KERNEL + "engine_avx2.c",
                 KERNEL + "engine_avx512.c",
+                KERNEL + "engine_neon.c",
+                KERNEL + "engine_dotprod.c",
             ),
             extension(
                 "_cell",

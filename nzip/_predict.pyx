@@ -131,13 +131,13 @@ cdef const nz_engine *_get_engine() except NULL:
             if _engine is NULL:
                 raise ImportError(
                     f"NZIP_KERNEL={name}: no such kernel, or this CPU cannot run it"
-                    " (portable, avx2, avx512)"
+                    " (portable, avx2, avx512, neon, dotprod)"
                 )
     return _engine
 
 
 def engine_name():
-    """Name of the engine in use: portable, avx2 or avx512."""
+    """Name of the engine in use: portable, avx2, avx512, neon or dotprod."""
     return _get_engine().name.decode()
 
 

@@ -377,6 +377,14 @@ def compress(
     ] = True,
     model: ModelName = None,
     prior: PriorFile = None,
+    block_size: Annotated[
+        str | None,
+        typer.Option(
+            "-B",
+            "--block-size",
+            help="64K to 16M: smaller blocks can be read alone and in parallel, and cost size.",
+        ),
+    ] = None,
     output: Output = None,
     stdout: Stdout = False,
     force: Force = False,
@@ -406,6 +414,7 @@ def compress(
             model=model,
             adapt=adapt,
             prior=behind,
+            block_size=None if block_size is None else _parse_size(block_size),
             threads=threads,
         )
 
@@ -451,6 +460,14 @@ def decompress(
         str | None, typer.Option("--model", help="A model that need not be in a folder of models.")
     ] = None,
     prior: PriorFile = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            metavar="OFFSET:LENGTH",
+            help="Only this part of the content, e.g. 1M:64K; decodes the blocks that hold it.",
+        ),
+    ] = None,
     progress: ShowProgress = None,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -465,6 +482,9 @@ def decompress(
 
         models.load(model)
     behind = _load_prior(prior)  # found by what the frames say
+    if part is not None:
+        _decompress_range(files, part, output, force)
+        return
     job = Job(
         None,
         threads=threads,
@@ -484,6 +504,35 @@ def decompress(
         progress=progress,
     )
     del behind
+
+
+def _decompress_range(
+    files: list[Path] | None, part: str, output: Path | None, force: bool
+) -> None:
+    from .file import NzipFile
+    from .output import atomic_output
+
+    offset, colon, length = part.partition(":")
+    if not colon or files is None or len(files) != 1 or files[0] == STDIO:
+        raise typer.BadParameter("--range takes OFFSET:LENGTH and one file")
+    start, left = _parse_size(offset), _parse_size(length)
+    with NzipFile(files[0]) as source:
+        if source.seek(start) < start:
+            raise FormatError(f"the content has {source.tell():,} bytes")
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal left
+            while left and (chunk := source.read(min(left, 1 << 16))):
+                left -= len(chunk)
+                yield chunk
+
+        if output is None:
+            for chunk in chunks():
+                write_all(sys.stdout.buffer, chunk)
+            return
+        with atomic_output(output, replace=force) as target:
+            for chunk in chunks():
+                target.write(chunk)
 
 
 def _load_prior(path: Path | None) -> Prior | None:

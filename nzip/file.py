@@ -2,31 +2,125 @@
 
 from __future__ import annotations
 
+import bisect
 import builtins
 import io
 import os
 import threading
-from typing import IO, Any
+from collections.abc import Generator
+from typing import IO, Any, NamedTuple
 
+from . import frame, modes
+from ._predict import Watch
+from .errors import ChecksumError, LimitError, TruncatedError
 from .output import write_all
-from .stream import Compressor, decompress_chunks
+from .stream import Compressor, decode_block, decompress_chunks
 
 File = str | bytes | os.PathLike[Any] | IO[bytes]
 
 
+class _Place(NamedTuple):
+    """A block: where its content starts, how long that is, and where the block itself lies."""
+
+    start: int
+    size: int
+    at: int
+    length: int
+    header: bytes  # of its frame
+    number: int  # in it
+
+
+class _Blocks:
+    """The blocks of a file that can seek, found by hopping over headers, each decoded alone.
+
+    Raises like a Decompressor, and LimitError for content longer than ``max_output``.
+    """
+
+    def __init__(self, source: IO[bytes], start: int, max_output: int | None):
+        self._source = source
+        self.places: list[_Place] = []
+        self.size = 0
+        self._held: tuple[int, bytes] = (-1, b"")
+        at, frames = start, 0
+        while data := self._peek(at):
+            if frames and data[0] == 0:
+                break  # padding
+            if frame.is_skippable(data):
+                at += frame.skippable_end(data)
+            else:
+                at = self._hop(at, data)
+                if max_output is not None and self.size > max_output:
+                    raise LimitError(f"the output would exceed the limit of {max_output} bytes")
+            frames += 1
+        if not frames:
+            raise TruncatedError("the input is empty")
+
+    def _peek(self, at: int) -> bytes:
+        self._source.seek(at)
+        return self._source.read(32)  # more than any header takes
+
+    def _hop(self, at: int, data: bytes) -> int:
+        """Note a frame's blocks; returns its end."""
+        _, end = frame.parse_header(data)
+        header, at = data[:end], at + end
+        total = number = 0
+        while True:
+            block = frame.parse_block(self._peek(at), 0)
+            if block.size:
+                place = _Place(self.size, block.size, at, block.end, header, number)
+                self.places.append(place)
+            self.size += block.size
+            total += block.size
+            at, number = at + block.end, number + 1
+            if block.last:
+                return at + frame.check_width(total)
+
+    def _decode(self, number: int) -> bytes:
+        from .recover import contexts_at
+
+        if self._held[0] != number:
+            place = self.places[number]
+            self._source.seek(place.at)
+            data = self._source.read(place.length)
+            if len(data) < place.length:
+                raise TruncatedError("the input ends inside a frame")
+            block = frame.parse_block(data, 0)
+            payload = data[block.start : block.end]
+            for context in contexts_at(place.header, 0):
+                try:
+                    frame.check_block(block, payload, context.seed(place.number))
+                except ChecksumError:
+                    continue
+                mode = modes.from_header(context.header, context.model, context.prior)
+                content = decode_block(context.header, mode, block, payload, Watch())
+                self._held = number, content
+                break
+            else:
+                raise ChecksumError("a block is damaged (its CRC does not match)")
+        return self._held[1]
+
+    def read(self, offset: int) -> Generator[bytes]:
+        """The content from ``offset`` on, block by block."""
+        number = bisect.bisect_right(self.places, offset, key=lambda place: place.start) - 1
+        for k in range(max(0, number), len(self.places)):
+            skip = max(0, offset - self.places[k].start)
+            if skip < self.places[k].size:
+                yield self._decode(k)[skip:]
+
+
 class _Reader(io.RawIOBase):
-    """The decompressed bytes of a file object; seeks forward by reading, back by starting anew."""
+    """The decompressed bytes of a file object.
+
+    Reading from the start decodes ahead, in threads, and compares the checksum of the whole. Behind
+    a seek only the blocks that are read are decoded, and only their checksums compared.
+    """
 
     def __init__(self, source: IO[bytes], max_output: int | None, threads: int | None):
         self._source = source
-        self._max_output, self._threads = max_output, threads
+        self._max_output = max_output
         self._start = source.tell() if self.seekable() else 0
-        self._restart()
-
-    def _restart(self) -> None:
-        self._chunks = decompress_chunks(
-            self._source.read, max_output=self._max_output, threads=self._threads
-        )
+        self._blocks: _Blocks | None = None
+        self._chunks = decompress_chunks(source.read, max_output=max_output, threads=threads)
         self._rest = memoryview(b"")
         self._position = 0
 
@@ -59,20 +153,28 @@ class _Reader(io.RawIOBase):
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
-            while self.read(io.DEFAULT_BUFFER_SIZE):
-                pass
-            offset += self._position
+            offset += self._index().size
         elif whence != io.SEEK_SET:
             raise ValueError(f"invalid value for whence: {whence}")
-        if offset < self._position:
+        offset = max(0, offset)
+        ahead = offset - self._position
+        if 0 <= ahead <= len(self._rest):
+            self._rest = self._rest[ahead:]
+        else:
+            blocks = self._index()
+            offset = min(offset, blocks.size)
             self._chunks.close()
-            self._source.seek(self._start)
-            self._restart()
-        while self._position < offset and self.read(
-            min(io.DEFAULT_BUFFER_SIZE, offset - self._position)
-        ):
-            pass
-        return self._position
+            self._rest = memoryview(b"")
+            self._chunks = blocks.read(offset)
+        self._position = offset
+        return offset
+
+    def _index(self) -> _Blocks:
+        if self._blocks is None:
+            there = self._source.tell()
+            self._blocks = _Blocks(self._source, self._start, self._max_output)
+            self._source.seek(there)
+        return self._blocks
 
     def close(self) -> None:
         if not self.closed:

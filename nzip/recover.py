@@ -191,7 +191,7 @@ class _Survey:
         self._frame += 1
         error: NzipError = FormatError("no sound block was found")
         try:
-            own = list(_contexts_at(data, at))
+            own = list(contexts_at(data, at))
         except NzipError as reason:
             own, error = [], reason
         # As it stands, or with a header that was damaged: first by the first block, then by any.
@@ -357,7 +357,7 @@ def _seeds(contexts: Iterable[Context], index: int, most: int) -> Seeds:
     return {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
 
 
-def _contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
+def contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
     """What the header there may mean. Raises FormatError and ModelNotFoundError."""
     header, end = frame.parse_header(data, at)
     packed = bytes(data[at:end])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 READ_SIZE = 1 << 17
+MIN_BLOCK_SIZE = 1 << 16  # that can be asked for
 CHUNK = 1 << 20  # bytes that are decompressed at once, at most
 Buffer = bytes | bytearray | memoryview
 
@@ -102,9 +103,9 @@ class Compressor:
 
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
-    leaves ``ac`` to M1 alone. prior: samples to read before each block. threads: None for all
-    cores. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
-    it: calls wait for one another.
+    leaves ``ac`` to M1 alone. prior: samples to read before each block. block_size: 64 KiB to
+    16 MiB, for another than the level's. threads: None for all cores. Raises ValueError for a
+    setting out of range and ModelNotFoundError. Threads may share it: calls wait for one another.
     """
 
     def __init__(
@@ -117,11 +118,16 @@ class Compressor:
         model: str | os.PathLike[str] | None = None,
         adapt: bool = True,
         prior: Prior | None = None,
+        block_size: int | None = None,
         threads: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
         chosen = modes.choose(mode, level, window, reset_every, name, adapt, prior)
         self._mode, self._block_size, m1 = chosen
+        if block_size is not None:
+            if not MIN_BLOCK_SIZE <= block_size <= frame.MAX_BLOCK:
+                raise ValueError(f"blocks of {block_size} bytes (64 KiB to 16 MiB are allowed)")
+            self._block_size = block_size
         self._digest = m1.digest if m1 else b""
         prefix = self._digest[: frame.MODEL_PREFIX]
         windows = (window, reset_every) if mode == "eqinfo" else (0, 1)

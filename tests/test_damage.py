@@ -58,15 +58,15 @@ def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
     """What a hostile encoder could write: any payload, checksums right."""
     import random
 
-    from nzip import models, modes
+    from nzip import frame, models, modes
     from nzip._predict import Watch
 
     rng = random.Random(3)
     m1 = models.load()
     for mode in (
-        modes.Ac(m1.predictor, True),
-        modes.Ac(m1.predictor, False),
-        modes.Ac(None, True),
+        modes.Ac(m1, frame.AC_LIGHT),
+        modes.Ac(m1, frame.AC_PLAIN),
+        modes.Ac(None, frame.AC_LIGHT),
         modes.Static(),
         modes.EqInfo(m1, 16),
         modes.EqInfo(m1, 64),

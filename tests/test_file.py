@@ -1,11 +1,14 @@
 """``nzip.open`` and NzipFile: the shape of gzip.open."""
 
 import io
+import random
 
 import pytest
 from conftest import TEXTS
 
 import nzip
+from nzip import file as nzip_file
+from nzip import frame
 
 LINES = ["first line\n", "zweite Zeile: äöü\n", "last, without an end"]
 
@@ -98,3 +101,91 @@ def test_the_name_outlives_the_file(tmp_path):
         assert file.name == str(path)
     assert file.name == str(path)
     assert not hasattr(nzip.open(io.BytesIO(), "wb"), "name")
+
+
+BLOCK = 1 << 16
+NUMBERED = b"".join(b"line %d of a file that is read here and there\n" % i for i in range(9000))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Sizes of the blocks that were decoded to read here and there."""
+    sizes = []
+    decode = nzip_file.decode_block
+
+    def count(header, mode, block, payload, watch):
+        sizes.append(block.size)
+        return decode(header, mode, block, payload, watch)
+
+    monkeypatch.setattr(nzip_file, "decode_block", count)
+    return sizes
+
+
+def packed_lines() -> bytes:
+    """Three frames, one of them to be skipped, with seven blocks and padding behind."""
+    cut = 5 * BLOCK + 100
+    first = nzip.compress(NUMBERED[:cut], "static", block_size=BLOCK)
+    rest = nzip.compress(NUMBERED[cut:], "static", block_size=BLOCK)
+    return first + frame.skippable(b"a note") + rest + bytes(100)
+
+
+def test_seeking_decodes_the_blocks_that_are_read(decoded):
+    with nzip.open(io.BytesIO(packed_lines())) as file:
+        assert file.seek(0, io.SEEK_END) == len(NUMBERED)
+        assert not decoded
+        for offset, size, blocks in (
+            (3 * BLOCK + 7, 20, 1),
+            (3 * BLOCK + 70, 20, 0),  # the same block
+            (BLOCK - 10, 20, 2),
+            (len(NUMBERED) - 5, 100, 1),
+            (5 * BLOCK + 90, 20, 2),
+            (len(NUMBERED) + 50, 10, 0),
+        ):
+            del decoded[:]
+            file.seek(offset)
+            assert file.read(size) == NUMBERED[offset : offset + size]
+            assert len(decoded) <= blocks + 1  # the reader's buffer may reach into the next one
+    with nzip.open(io.BytesIO(packed_lines())) as file:
+        assert file.read(100) == NUMBERED[:100]
+        file.seek(-50, io.SEEK_CUR)
+        assert file.read() == NUMBERED[50:]
+        file.seek(0)
+        assert file.read() == NUMBERED
+
+
+def test_seeking_finds_damage_where_it_reads():
+    packed = bytearray(packed_lines())
+    packed[3000] ^= 1
+    with nzip.open(io.BytesIO(packed)) as file:
+        file.seek(4 * BLOCK)
+        assert file.read(10) == NUMBERED[4 * BLOCK : 4 * BLOCK + 10]
+        file.seek(1)
+        with pytest.raises(nzip.ChecksumError):
+            file.read(10)
+    with (
+        nzip.open(io.BytesIO(packed_lines()[: 6 * BLOCK // 4])) as file,
+        pytest.raises(nzip.TruncatedError),
+    ):
+        file.seek(0, io.SEEK_END)
+    with (
+        nzip.open(io.BytesIO(packed_lines()), max_output=1000) as file,
+        pytest.raises(nzip.LimitError),
+    ):
+        file.seek(5000)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, (1 << 24) + 1])
+def test_block_sizes_out_of_range(size):
+    with pytest.raises(ValueError, match="64 KiB"):
+        nzip.compress(b"x", block_size=size)
+
+
+def test_random_places_of_mixed_blocks():
+    rng = random.Random(5)
+    text = NUMBERED[: 4 * BLOCK]
+    packed = nzip.compress(text, level=1, block_size=BLOCK)
+    with nzip.open(io.BytesIO(packed)) as file:
+        for _ in range(8):
+            offset, size = rng.randrange(len(text)), rng.randrange(3000)
+            file.seek(offset)
+            assert file.read(size) == text[offset : offset + size]

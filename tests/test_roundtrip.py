@@ -99,5 +99,5 @@ def test_settings_out_of_range_are_value_errors():
     for window in (7, 65):
         with pytest.raises(ValueError, match="8 to 64 bits"):
             nzip.compress(b"x", "eqinfo", window=window)
-    with pytest.raises(nzip.ModelNotFoundError, match="installed: base-3, nano-3"):
+    with pytest.raises(nzip.ModelNotFoundError, match="installed: base-3, large-3"):
         nzip.compress(b"x", model="no-such-model")

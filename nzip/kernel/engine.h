@@ -107,9 +107,9 @@ NZ_INLINE int nz_stop(const nz_watch *watch, size_t *steps, size_t done) {
     return watch && ++*steps % NZ_POLL == 0 && watch->poll(watch->context, done) != 0;
 }
 
-extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512;
+extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon, nz_engine_dotprod;
 
-/* The fastest engine that this CPU runs, or the one named ("portable", "avx2", "avx512");
+/* The fastest engine that this CPU runs, or the one named ("portable", "avx2", "avx512", "neon", "dotprod");
    NULL if it is unknown or cannot run here. */
 const nz_engine *nz_engine_select(const char *name);
 

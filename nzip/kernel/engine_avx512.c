@@ -12,5 +12,5 @@ NZ_TARGET_BEGIN("avx2,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512vnni")
 #include "engine.inc"
 NZ_TARGET_END
 #else
-const nz_engine nz_engine_avx512 = {"avx512", 0, 0, 0, 0, 0, 0, 0};
+const nz_engine nz_engine_avx512 = {.name = "avx512"};
 #endif

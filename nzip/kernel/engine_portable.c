@@ -1,6 +1,4 @@
 /* The engine in plain C11: the one that runs anywhere. */
-#define NZ_AVX2 0
-#define NZ_AVX512 0
 #define NZ_ENGINE nz_engine_portable
 #define NZ_ENGINE_NAME "portable"
 #include "engine.inc"

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #ifdef __linux__
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #endif
 
@@ -121,12 +122,22 @@ static int runs_here(const nz_engine *engine) {
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     if (engine == &nz_engine_avx2) return __builtin_cpu_supports("avx2");
 #endif
+#if defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+    if (engine == &nz_engine_neon) return 1;
+    if (engine == &nz_engine_dotprod) {
+#if defined(__ARM_FEATURE_DOTPROD) || defined(__APPLE__) /* every ARM machine of Apple's */
+        return 1;
+#elif defined(__linux__)
+        return getauxval(AT_HWCAP) >> 20 & 1; /* asimddp */
+#endif
+    }
+#endif
     return engine == &nz_engine_portable;
 }
 
 const nz_engine *nz_engine_select(const char *name) {
-    const nz_engine *engines[] = {&nz_engine_avx512, &nz_engine_avx2, &nz_engine_portable};
-    for (int i = 0; i < 3; i++)
+    const nz_engine *engines[] = {&nz_engine_avx512, &nz_engine_avx2, &nz_engine_dotprod, &nz_engine_neon, &nz_engine_portable};
+    for (int i = 0; i < 5; i++)
         if ((!name || strcmp(name, engines[i]->name) == 0) && runs_here(engines[i])) return engines[i];
     return NULL;
 }

@@ -28,7 +28,7 @@ except ImportError:  # a test tries the seeds without it
     instrumented = contextlib.nullcontext()
 with instrumented:
     import nzip
-    from nzip import frame, inspect, models, modes, recover, stream, windows
+    from nzip import _predict, frame, inspect, models, modes, recover, stream, windows
     from nzip.tokens import Tokenizer, files, streams
 
 LIMIT = 2000  # bytes of content: the caller's limit, kept small for speed
@@ -36,9 +36,11 @@ FOLDER = Path(
     tempfile.mkdtemp(prefix="nzip-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 )
 SMALL = models.load(models.SMALL)
+PRIOR = nzip.Prior(b"samples to start from, " * 3)
 HEADS = [
     frame.Header(frame.STATIC),
     *(frame.Header(c, SMALL.digest[:2]) for c in (*frame.MIXED, frame.AC_PLAIN)),
+    *(frame.Header(c, SMALL.digest[:2], prior=PRIOR.digest[:2]) for c in frame.MIXED),
     *(frame.Header(frame.EQINFO, SMALL.digest[:2], w, every) for w in (24, 64) for every in (1, 0)),
 ]
 
@@ -77,7 +79,7 @@ def hostile(data: bytes) -> None:
         header = HEADS[0]  # mixing takes long to set up
     packed = header.pack()
     out, rest, index = bytearray(packed), data[2:], 0
-    digest = SMALL.digest if header.model else b""
+    digest = (SMALL.digest if header.model else b"") + (PRIOR.digest if header.prior else b"")
     while len(rest) > 3:
         kind, size, length = rest[0] & 3, 1 + rest[0] * 3 + rest[1] % 7, rest[2]
         code, rest = rest[3 : 3 + length], rest[3 + length :]
@@ -96,7 +98,7 @@ def recovery(data: bytes) -> None:
 def model(data: bytes) -> None:
     """A model file: refused, or a model that runs."""
     m1 = models.Model(written("model.safetensors", data))
-    modes.Ac(m1.predictor, False).encode(b"text")
+    modes.Ac(m1, frame.AC_PLAIN).encode(b"text", _predict.Watch())
 
 
 def model_header(data: bytes) -> None:
