@@ -17,7 +17,19 @@ from typing import Any
 from . import __version__
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
-FILTERS = {"-t": "test", "--test": "test", "-d": "decompress", "--decompress": "decompress"}
+FILTERS = {
+    "-t": "test",
+    "--test": "test",
+    "-d": "decompress",
+    "--decompress": "decompress",
+    "--uncompress": "decompress",
+    "-l": "info",
+    "--list": "info",
+    "-z": "compress",
+    "--compress": "compress",
+}
+# What gzip, xz and zstd call what has another name here.
+ALIASES = {"--fast": "--level=1", "--best": "--level=9", "--to-stdout": "--stdout"}
 # Malformed values of these are not worth failing for.
 WHOLE_NUMBERS = {"NZIP_LEVEL": range(1, 10), "NZIP_THREADS": range(1 << 16)}
 
@@ -155,7 +167,7 @@ def with_command(args: list[str], group: Any) -> list[str]:
     end = expanded.index("--") if "--" in expanded else len(expanded)
     flags, rest = expanded[:end], expanded[end:]
     name = next((name for flag, name in FILTERS.items() if flag in flags), "compress")
-    return [name, *(flag for flag in flags if flag not in FILTERS), *rest]
+    return [name, *(ALIASES.get(flag, flag) for flag in flags if flag not in FILTERS), *rest]
 
 
 def _run(args: list[str]) -> int:
@@ -166,11 +178,21 @@ def _run(args: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def main() -> int:
+def cat() -> int:
+    """``nzcat``: decompress to standard output."""
+    return main(["-dc", *sys.argv[1:]])
+
+
+def unnzip() -> int:
+    """``unnzip``: decompress."""
+    return main(["-d", *sys.argv[1:]])
+
+
+def main(args: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
     _fill_closed()
     try:
-        code = _guarded(sys.argv[1:])
+        code = _guarded(sys.argv[1:] if args is None else args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code

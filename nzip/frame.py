@@ -32,6 +32,17 @@ CODED = 1
 RUN = 2  # one byte, repeated
 WITHOUT_M1 = 3  # coded without M1, in a frame whose coding is one of MIXED
 
+# How files of other programs begin.
+OTHERS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\0": "xz",
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\3\4": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+}
+
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
@@ -86,7 +97,10 @@ def check_reset_every(windows: int) -> None:
 def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
     """(header, position behind it). Raises TruncatedError, FormatError, UnsupportedError."""
     if bytes(data[at : at + 3]) != MAGIC[: max(0, len(data) - at)][:3]:
-        raise FormatError("not an nzip file")
+        other = next(
+            (name for magic, name in OTHERS.items() if data[at : at + len(magic)] == magic), None
+        )
+        raise FormatError("not an nzip file" + (f"; it looks like one of {other}" if other else ""))
     _need(data, at + 4)
     version, coding = data[at + 3] >> 4, data[at + 3] & 15
     if version != VERSION:

@@ -425,3 +425,53 @@ def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(tmp_path, monk
     with pytest.raises(KeyboardInterrupt), files.atomic_output(tmp_path / "out", None):
         raise AssertionError("not reached")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prior_from_samples_to_files(nzip_cli, tmp_path):
+    lines = [b'{"id": %d, "event": "%s"}' % (i * 7919, b"login") for i in range(300)]
+    (tmp_path / "samples.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    (tmp_path / "new.jsonl").write_bytes(b'{"id": 5, "event": "login"}\n')
+    ok(nzip_cli("prior", "samples.jsonl", "-o", "p.prior", "--size", "4K"))
+    ok(nzip_cli("compress", "-D", "p.prior", "new.jsonl"))
+    assert (tmp_path / "new.jsonl.nz").stat().st_size < 28
+    ok(nzip_cli("test", "-D", "p.prior", "new.jsonl.nz"))
+    row = json.loads(ok(nzip_cli("info", "--json", "new.jsonl.nz")))
+    assert row["priors"] == [nzip.Prior(tmp_path / "p.prior").digest.hex()[:4]]
+    want = (tmp_path / "new.jsonl").read_bytes()
+    assert ok(nzip_cli("-dc", "-D", "p.prior", "new.jsonl.nz")) == want
+    assert ok(nzip_cli("decompress", "--recover", "-D", "p.prior", "-c", "new.jsonl.nz")) == want
+    failed(nzip_cli("test", "new.jsonl.nz"), "the prior", "-D")
+    failed(nzip_cli("prior", "samples.jsonl", "-o", "p.prior"), "p.prior", "exists")
+    failed(nzip_cli("compress", "-m", "static", "-D", "p.prior", "-c", "new.jsonl"), "mode ac")
+
+
+def test_a_range_of_the_content(nzip_cli, text):
+    ok(nzip_cli("compress", "-1", "-B", "64K", "file.txt"))
+    want = (ENGLISH * 3)[500:1100]
+    assert ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz")) == want
+    ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz", "-o", "part"))
+    assert (text.parent / "part").read_bytes() == want
+    failed(nzip_cli("decompress", "--range", "1M:600", "file.txt.nz"), "the content has")
+    failed(nzip_cli("compress", "-B", "1K", "-c", "file.txt"), "64 KiB")
+
+
+def test_names_that_fingers_know(nzip_cli, text):
+    ok(nzip_cli("-z", "--best", "-k", "file.txt"))
+    best = (text.parent / "file.txt.nz").read_bytes()
+    assert best == ok(nzip_cli("-9", "--to-stdout", "file.txt"))
+    assert ok(nzip_cli("--fast", "-c", "file.txt")) == ok(nzip_cli("-1c", "file.txt"))
+    assert b"file.txt.nz" in ok(nzip_cli("-l", "file.txt.nz", env={"COLUMNS": "120"}))
+    assert ok(nzip_cli("--uncompress", "-c", "file.txt.nz")) == text.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["cat", "unnzip"])
+def test_nzcat_and_unnzip(nzip_cli, text, name):
+    ok(nzip_cli("-1", "file.txt"))
+    want = text.read_bytes()
+    if name == "unnzip":
+        text.unlink()
+    code = f"import sys, nzip._main; sys.exit(nzip._main.{name}())"
+    command = [sys.executable, "-c", code, "file.txt.nz"]
+    done = subprocess.run(command, cwd=text.parent, capture_output=True, check=True)
+    assert done.stdout == (want if name == "cat" else b"")
+    assert text.read_bytes() == want

@@ -107,3 +107,11 @@ def test_the_document_states_the_codes_constants():
     ):
         assert stated(name) == getattr(frame, name)
     assert frame.MAGIC.hex(" ") in DOCUMENT
+
+
+@pytest.mark.parametrize("name", ["gzip", "bz2", "lzma", "zstandard"])
+def test_files_of_other_programs_are_named(name):
+    module = pytest.importorskip(name)
+    said = {"bz2": "bzip2", "lzma": "xz", "zstandard": "zstd"}.get(name, name)
+    with pytest.raises(nzip.FormatError, match=f"looks like one of {said}"):
+        nzip.decompress(module.compress(b"some text"))
