@@ -24,7 +24,11 @@ from .frame import MAGIC
 from .output import write_all
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from .prior import Prior
+
+WIDE = 1000  # columns of a table that no terminal shows
 
 app = typer.Typer(
     add_completion=True,
@@ -566,7 +570,6 @@ def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> Non
 
         print(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -574,7 +577,17 @@ def _table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> Non
         table.add_column(column, justify="left" if column in ("file", "name", "hash") else "right")
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    Console().print(table)
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    """On a terminal folded to its width, else as wide as it needs: nothing is cut."""
+    from rich.console import Console
+
+    for column in table.columns:
+        column.overflow = "fold"
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(table)
 
 
 def _each(
@@ -712,7 +725,6 @@ def info(
         for row in rows:
             print(json.dumps(row))
     elif rows:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("file", "frames", "blocks", "mode", "model", "compressed", "content", "ratio")
@@ -723,12 +735,12 @@ def info(
                 str(row["frames"]),
                 str(row["blocks"]),
                 ", ".join(row["modes"]),
-                ", ".join(row["models"]),
+                ", ".join([*row["models"], *(f"prior {prior}" for prior in row["priors"])]),
                 f"{row['compressed']:,}",
                 f"{row['content']:,}",
                 f"{ratio:.3f}",
             )
-        Console().print(table)
+        _print_table(table)
     if len(rows) < len(files):
         raise typer.Exit(1)
 
@@ -1033,11 +1045,25 @@ def detokenize(
 
 @app.command("models")
 def list_models(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[add FILE...]", help="Files to install.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    force: Force = False,
 ) -> None:
-    """List the models that are installed."""
+    """List the models that are installed, or install files of models."""
     from . import models
 
+    if words:
+        if words[0] != "add" or len(words) < 2:
+            raise typer.BadParameter(
+                "'nzip models' lists them, 'nzip models add FILE' installs one"
+            )
+        _each(
+            [Path(word) for word in words[1:]],
+            lambda path: print(f"installed {models.add(path, force)}"),
+        )
+        return
     _end_with_the_reader()
     rows: list[dict[str, Any]] = []
 

@@ -475,3 +475,28 @@ def test_nzcat_and_unnzip(nzip_cli, text, name):
     done = subprocess.run(command, cwd=text.parent, capture_output=True, check=True)
     assert done.stdout == (want if name == "cat" else b"")
     assert text.read_bytes() == want
+
+
+def test_piped_tables_cut_no_names(nzip_cli, text):
+    name = "a-name-that-is-longer-than-most-" * 4 + ".nz"
+    (text.parent / name).write_bytes(nzip.compress(b"text"))
+    assert name.encode() in ok(nzip_cli("info", name))
+    assert b"large-3" in ok(nzip_cli("models"))
+
+
+def test_models_are_added_and_used_by_name(nzip_cli, text, small_model):
+    mine = text.parent / "mine.safetensors"
+    mine.write_bytes(small_model.file("mine"))
+    env = {"XDG_DATA_HOME": str(text.parent / "data"), "LOCALAPPDATA": str(text.parent / "data")}
+    assert b"mine" in ok(nzip_cli("models", "add", "mine.safetensors", env=env))
+    mine.rename(text.parent / "elsewhere")
+    packed = ok(nzip_cli("compress", "-c", "--model", "mine", "file.txt", env=env))
+    assert ok(nzip_cli("-dc", stdin=packed, env=env)) == text.read_bytes()
+    assert b"mine" in ok(nzip_cli("models", env=env))
+    failed(nzip_cli("-dc", stdin=packed), "not installed", "models add")
+    (text.parent / "elsewhere").rename(mine)
+    failed(nzip_cli("models", "add", "mine.safetensors", env=env), "exists")
+    ok(nzip_cli("models", "add", "-f", "mine.safetensors", env=env))
+    mine.rename(text.parent / "base-3.safetensors")
+    failed(nzip_cli("models", "add", "base-3.safetensors", env=env), "comes with nzip")
+    failed(nzip_cli("models", "add", "file.txt", env=env), "file.txt")

@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,36 @@ def _holder(file: _File) -> Tables:
 
 
 def search_path() -> list[Path]:
-    """Folders that may hold models: the shipped one, then those of NZIP_MODEL_PATH."""
+    """Folders that may hold models: the shipped one, those of NZIP_MODEL_PATH, the user's."""
     extra = os.environ.get("NZIP_MODEL_PATH", "")
-    return [SHIPPED, *(Path(p) for p in extra.split(os.pathsep) if p)]
+    return [SHIPPED, *(Path(p) for p in extra.split(os.pathsep) if p), user_folder()]
+
+
+def user_folder() -> Path:
+    """Where ``add`` puts models: ``nzip/models`` in the user's folder for programs' data."""
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "nzip" / "models"
+
+
+def add(path: Path, replace: bool = False) -> Path:
+    """Install a model file, or one of tables, for this user; returns where it is then.
+
+    Raises ModelFileError and ModelNotFoundError for a file that cannot be used, ValueError for the
+    name of a released model, and FileExistsError.
+    """
+    from ..output import atomic_output
+
+    if path.stem in RELEASED:
+        raise ValueError(f"{path.stem} is the name of a model that comes with nzip")
+    try:
+        _load_tables(path)
+    except ModelFileError:
+        _load_file(path)
+    target = user_folder() / (path.stem + SUFFIX)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_output(target, replace=replace) as out:
+        out.write(path.read_bytes())
+    return target
 
 
 def find() -> list[Path]:
@@ -290,7 +318,8 @@ def by_prefix(prefix: bytes) -> list[Model]:
                 known.append(model)
     if not known:
         raise ModelNotFoundError(
-            f"the model {prefix.hex()} that this was compressed with is not installed; put its"
-            " file into a folder that NZIP_MODEL_PATH names"
+            "the model that this was compressed with is not installed (its hash begins with"
+            f" {prefix.hex()}); install its file with 'nzip models add', or put it into a folder"
+            " that NZIP_MODEL_PATH names"
         )
     return known
