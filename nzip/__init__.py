@@ -24,6 +24,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .file import NzipFile, open
     from .prior import Prior
+    from .register import register
     from .stream import Compressor, Decompressor, compress, decompress
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "compress",
     "decompress",
     "open",
+    "register",
 ]
 
 _LATE = {
@@ -56,6 +58,7 @@ _LATE = {
     "NzipFile": "file",
     "open": "file",
     "Prior": "prior",
+    "register": "register",
 }
 
 
