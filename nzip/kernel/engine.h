@@ -55,7 +55,7 @@ typedef struct {
     void *context;
 } nz_watch;
 
-#define NZ_POLL 2048 /* bytes of text, or steps of M1, from one poll to the next: some milliseconds */
+#define NZ_POLL 512 /* bytes of text, or steps of M1, from one poll to the next: at most some hundredths of a second */
 
 /* What the functions below return if they did not do all of their work. */
 #define NZ_NO_ROOM SIZE_MAX /* sizes */
