@@ -195,6 +195,8 @@ def contents() -> Iterator[tuple[str, bytes, dict[str, object]]]:
         for option in row["options"].split():
             name, _, value = option.partition("=")
             options[name] = False if value == "no" else int(value) if value.isdigit() else value
+            if name == "prior":
+                options[name] = nzip.Prior(ROOT / "examples" / "corpus" / value)
         yield row["file"], nzip.decompress((GOLDEN / row["file"]).read_bytes()), options
     rng = random.Random(11)
     words = [bytes(rng.choices(b"abcdefghij", k=rng.randint(1, 9))) for _ in range(300)]
