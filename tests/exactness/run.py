@@ -213,7 +213,7 @@ def python_api() -> None:
     rng = random.Random(12)
     for name, content, options in contents():
         seen = set()
-        for threads in (1, 2, 3, 8):
+        for threads in (1, 3) if os.environ.get("NZIP_KERNEL") == "portable" else (1, 2, 3, 8):
             compressor = nzip.Compressor(threads=threads, **options)
             out, at = b"", 0
             while at < len(content):
@@ -251,7 +251,7 @@ def run_python() -> bool:
         outputs[kernel] = done.stdout
         lines = len(done.stdout.splitlines())
         print(
-            f"Python API, {kernel}, 1, 2, 3 and 8 threads, random writes: {lines} contents",
+            f"Python API, {kernel}, several numbers of threads, random writes: {lines} contents",
             flush=True,
         )
     if len(set(outputs.values())) != 1:
