@@ -11,7 +11,8 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
@@ -90,45 +91,36 @@ class Prior:
         """The bytes of a prior file."""
         return MAGIC + crc32(self.samples).to_bytes(4, "little") + self.samples
 
-    def _take(
+    @contextmanager
+    def _behind(
         self, model: models.Model, profile: int, size: int, watch: Watch | None
-    ) -> _predict.Warm:
-        """Models for one block of that size, behind the samples."""
+    ) -> Iterator[tuple[_predict.Warm, bool]]:
+        """Models behind the samples for one block of that size, and whether they are to be kept."""
         key = (model.digest, profile, _predict.warm_size(len(self.samples), size))
         with self._lock:
             idle = self._idle.setdefault(key, [])
-            if idle:
-                return idle.pop()
-        return _predict.Warm(model.predictor, profile, self.samples, size, watch=watch)
-
-    def _give(self, model: models.Model, profile: int, size: int, warm: _predict.Warm) -> None:
-        with self._lock:
-            self._idle[model.digest, profile, _predict.warm_size(len(self.samples), size)].append(
-                warm
-            )
+            warm = idle.pop() if idle else None
+        if warm is None:
+            warm = _predict.Warm(model.predictor, profile, self.samples, size, watch=watch)
+        keep = size <= RECORD_MAX
+        yield warm, keep
+        if keep:
+            with self._lock:
+                idle.append(warm)
 
     def encode_block(
         self, model: models.Model, profile: int, block: Buffer, watch: Watch | None = None
     ) -> bytes | None:
         """The code of a block behind the prior; None if it is not shorter."""
-        size = len(memoryview(block))
-        warm = self._take(model, profile, size, watch)
-        keep = size <= RECORD_MAX
-        code = warm.encode(block, keep, watch=watch)
-        if keep:
-            self._give(model, profile, size, warm)
-        return code
+        with self._behind(model, profile, len(memoryview(block)), watch) as (warm, keep):
+            return warm.encode(block, keep, watch=watch)
 
     def decode_block(
         self, model: models.Model, profile: int, code: bytes, size: int, watch: Watch | None = None
     ) -> bytes:
         """The inverse of encode_block."""
-        warm = self._take(model, profile, size, watch)
-        keep = size <= RECORD_MAX
-        block = warm.decode(code, size, keep, watch=watch)
-        if keep:
-            self._give(model, profile, size, warm)
-        return block
+        with self._behind(model, profile, size, watch) as (warm, keep):
+            return warm.decode(code, size, keep, watch=watch)
 
     def compress(self, record: Buffer) -> bytes:
         """A record as a few bytes that decompress() of the same prior and level understands.

@@ -50,6 +50,23 @@ def _round(x):
 
 
 @triton.jit
+def _tile(rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Row and column numbers of this program's part of a matrix, and which of them exist."""
+    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
+    j = tl.arange(0, BLOCK)[None, :]
+    return i, j, (i < rows) & (j < columns)
+
+
+@triton.jit
+def _of_gates(numbers, j, hidden, mask):
+    """What two gates and the value have of three times ``hidden`` numbers."""
+    a = tl.load(numbers + j, mask=mask, other=0.0)
+    o = tl.load(numbers + hidden + j, mask=mask, other=0.0)
+    v = tl.load(numbers + 2 * hidden + j, mask=mask, other=0.0)
+    return a, o, v
+
+
+@triton.jit
 def _quantise(weight, ints, real, scale, unit, columns, BLOCK: tl.constexpr):
     """A row of a matrix: whole numbers, what they stand for, and the scale of a product."""
     row = tl.program_id(0)
@@ -68,9 +85,7 @@ def _normalise_forward(
     FIRST: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """x = start + scaled product (FIRST: bias + scaled product); unit = x over its rms, rounded."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    j = tl.arange(0, BLOCK)[None, :]
-    mask = (i < n) & (j < hidden)
+    i, j, mask = _tile(n, hidden, ROWS, BLOCK)
     place = i * hidden + j
     v = tl.load(product + place, mask=mask, other=0.0).to(tl.float32)
     v *= tl.load(scale + j, mask=j < hidden, other=0.0)
@@ -92,9 +107,7 @@ def _normalise_backward(
     LAST: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """dx += what the gradient of the units is through the normalisation (LAST: dx = that)."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    j = tl.arange(0, BLOCK)[None, :]
-    mask = (i < n) & (j < hidden)
+    i, j, mask = _tile(n, hidden, ROWS, BLOCK)
     place = i * hidden + j
     k = tl.load(inverse + i, mask=i < n, other=0.0)
     y = tl.load(x + place, mask=mask, other=0.0) * k
@@ -121,12 +134,8 @@ def _recurrence_forward(
     i = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
     mask = i < lanes * hidden
     lane, j = i // hidden, i % hidden
-    scale_a = tl.load(scale + j, mask=mask, other=0.0)
-    scale_o = tl.load(scale + hidden + j, mask=mask, other=0.0)
-    scale_v = tl.load(scale + 2 * hidden + j, mask=mask, other=0.0)
-    bias_a = tl.load(bias + j, mask=mask, other=0.0)
-    bias_o = tl.load(bias + hidden + j, mask=mask, other=0.0)
-    bias_v = tl.load(bias + 2 * hidden + j, mask=mask, other=0.0)
+    scale_a, scale_o, scale_v = _of_gates(scale, j, hidden, mask)
+    bias_a, bias_o, bias_v = _of_gates(bias, j, hidden, mask)
     state = tl.load(h + i, mask=mask, other=0.0)
     p = product + lane * 3 * hidden + j
     at = i
@@ -153,12 +162,8 @@ def _recurrence_backward(
     i = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
     mask = i < lanes * hidden
     lane, j = i // hidden, i % hidden
-    scale_a = tl.load(scale + j, mask=mask, other=0.0)
-    scale_o = tl.load(scale + hidden + j, mask=mask, other=0.0)
-    scale_v = tl.load(scale + 2 * hidden + j, mask=mask, other=0.0)
-    bias_a = tl.load(bias + j, mask=mask, other=0.0)
-    bias_o = tl.load(bias + hidden + j, mask=mask, other=0.0)
-    bias_v = tl.load(bias + 2 * hidden + j, mask=mask, other=0.0)
+    scale_a, scale_o, scale_v = _of_gates(scale, j, hidden, mask)
+    bias_a, bias_o, bias_v = _of_gates(bias, j, hidden, mask)
     carry = tl.zeros([BLOCK], tl.float32)
     sum_a = tl.zeros([BLOCK], tl.float32)
     sum_o = tl.zeros([BLOCK], tl.float32)
@@ -221,9 +226,7 @@ def _embed(
     CONTEXTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sums of the quantised rows, as whole activations."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    k = tl.arange(0, BLOCK)[None, :]
-    mask = (i < n) & (k < embed)
+    i, k, mask = _tile(n, embed, ROWS, BLOCK)
     total = tl.zeros([ROWS, BLOCK], tl.float32)
     for c in range(CONTEXTS):
         row = tl.load(rows + i * CONTEXTS + c, mask=i < n, other=0).to(tl.int64)
@@ -238,9 +241,7 @@ def _embed_backward(
     FIRST: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """total += weight (narrow + wide), where the embedding is in range; wide has that stride."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    k = tl.arange(0, BLOCK)[None, :]
-    mask = (i < n) & (k < embed)
+    i, k, mask = _tile(n, embed, ROWS, BLOCK)
     g = tl.load(narrow + i * embed + k, mask=mask, other=0.0).to(tl.float32)
     g += tl.load(wide + i * stride + k, mask=mask, other=0.0).to(tl.float32)
     e = tl.load(embedded + i * embed + k, mask=mask, other=0.0).to(tl.float32)
@@ -256,9 +257,7 @@ def _scatter(
     CONTEXTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Adds the gradient of an embedding to those of its rows."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    k = tl.arange(0, BLOCK)[None, :]
-    mask = (i < n) & (k < embed)
+    i, k, mask = _tile(n, embed, ROWS, BLOCK)
     g = tl.load(total + i * embed + k, mask=mask, other=0.0)
     for c in range(CONTEXTS):
         row = tl.load(rows + i * CONTEXTS + c, mask=i < n, other=0).to(tl.int64)
@@ -270,9 +269,7 @@ def _update_rows(
     table, quantised, state, sums, unit, rate, count, embed, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Adagrad with one state a row; gradients are in units of 1 / ``unit``, and are cleared."""
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
-    k = tl.arange(0, BLOCK)[None, :]
-    mask = (i < count) & (k < embed)
+    i, k, mask = _tile(count, embed, ROWS, BLOCK)
     place = i * embed + k
     g = tl.load(sums + place, mask=mask, other=0.0) * unit
     w = tl.load(table + place, mask=mask, other=0.0)
