@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from . import frame, modes
 from ._predict import Watch
-from .errors import ChecksumError, LimitError, TruncatedError
+from .errors import LimitError, TruncatedError
 from .output import write_all
 from .stream import Compressor, decode_block, decompress_chunks
 
@@ -76,8 +76,6 @@ class _Blocks:
                 return at + frame.check_width(total)
 
     def _decode(self, number: int) -> bytes:
-        from .recover import contexts_at
-
         if self._held[0] != number:
             place = self.places[number]
             self._source.seek(place.at)
@@ -86,17 +84,10 @@ class _Blocks:
                 raise TruncatedError("the input ends inside a frame")
             block = frame.parse_block(data, 0)
             payload = data[block.start : block.end]
-            for context in contexts_at(place.header, 0):
-                try:
-                    frame.check_block(block, payload, context.seed(place.number))
-                except ChecksumError:
-                    continue
-                mode = modes.from_header(context.header, context.model, context.prior)
-                content = decode_block(context.header, mode, block, payload, Watch())
-                self._held = number, content
-                break
-            else:
-                raise ChecksumError("a block is damaged (its CRC does not match)")
+            contexts = modes.contexts_at(place.header)
+            context = modes.agreeing(contexts, block, payload, place.number)
+            content = decode_block(context.header, context.mode(), block, payload, Watch())
+            self._held = number, content
         return self._held[1]
 
     def read(self, offset: int) -> Generator[bytes]:

@@ -27,8 +27,8 @@ from .errors import (
     NzipError,
     TruncatedError,
 )
-from .prior import Prior, in_use
-from .prior import find as find_prior
+from .modes import Context, contexts_at
+from .prior import in_use
 from .stream import Workers, decode_block
 
 # Blocks lost in a row behind which the next one is still recognised: each number more is one more
@@ -37,22 +37,6 @@ MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
 SIZES = {level.block_size for level in modes.LEVELS.values()}  # to which the encoder cuts blocks
 ZEROS = re.compile(rb"\0*\Z")
-
-
-@dataclass(frozen=True)
-class Context:
-    """What decodes a frame's blocks, and what their CRCs begin with."""
-
-    header: frame.Header
-    packed: bytes  # the header's bytes
-    model: models.Model | None
-    prior: Prior | None = None
-
-    def seed(self, index: int) -> int:
-        digest = self.model.digest if self.model else b""
-        if self.prior:
-            digest += self.prior.digest
-        return frame.block_seed(self.packed, digest, index)
 
 
 @dataclass(frozen=True)
@@ -155,8 +139,7 @@ class Recovery:
     def _decode(self, part: Sound, watch: Watch) -> bytes:
         payload = bytes(memoryview(self._data)[part.block.start : part.block.end])
         context = part.context
-        mode = modes.from_header(context.header, context.model, context.prior)
-        return decode_block(context.header, mode, part.block, payload, watch)
+        return decode_block(context.header, context.mode(), part.block, payload, watch)
 
 
 class _Survey:
@@ -355,16 +338,6 @@ Seeds = dict[int, tuple[Context, int]]  # what a block's CRC begins with: its co
 def _seeds(contexts: Iterable[Context], index: int, most: int) -> Seeds:
     """Of the ``most`` blocks from ``index`` on."""
     return {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
-
-
-def contexts_at(data: frame.Data, at: int) -> Iterator[Context]:
-    """What the header there may mean. Raises FormatError and ModelNotFoundError."""
-    header, end = frame.parse_header(data, at)
-    packed = bytes(data[at:end])
-    known: list[models.Model | None] = [*models.by_prefix(header.model)] if header.model else [None]
-    priors: list[Prior | None] = [*find_prior(header.prior)] if header.prior else [None]
-    for model, prior in itertools.product(known, priors):
-        yield Context(header, packed, model, prior)
 
 
 def _all_contexts() -> Iterator[Context]:

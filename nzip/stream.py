@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import threading
 from collections import deque
@@ -11,12 +10,11 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from . import frame, models, modes
+from . import frame, modes
 from ._predict import Watch
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
 from .modes.ac import Ac
 from .prior import Prior
-from .prior import find as find_prior
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -253,12 +251,8 @@ class Decompressor:
         self._data = bytearray()
         self._at = 0
         self._skip: int | None = None  # bytes of a skippable frame that are still to come
-        self._header: frame.Header | None = None
-        self._packed = b""
-        self._models: list[models.Model | None] = [None]  # those that the header may mean
-        self._priors: list[Prior | None] = [None]
-        self._mode: modes.Mode | None = None
-        self._digest = b""
+        self._contexts: list[modes.Context] = []  # what the header may mean; none before it is read
+        self._mode: modes.Mode | None = None  # that of the first, once a block has told
         self._index = 0
         self._declared = 0
         self._decoded = 0
@@ -354,16 +348,11 @@ class Decompressor:
     def _parse(self) -> bool:
         """Parse the next part of the frame if all of it is there; True if it was."""
         try:
-            if self._skip is not None or (self._header is None and frame.is_skippable(self._data)):
+            if self._skip is not None or (not self._contexts and frame.is_skippable(self._data)):
                 return self._pass_over()
-            if self._header is None:
-                self._header, end = frame.parse_header(self._data)
-                self._packed = bytes(self._data[:end])
-                if self._header.model:
-                    self._models = [*models.by_prefix(self._header.model)]
-                if self._header.prior:
-                    self._priors = [*find_prior(self._header.prior)]
-                self._at = end
+            if not self._contexts:
+                self._contexts = [*modes.contexts_at(self._data)]
+                self._at = len(self._contexts[0].packed)
                 return True
             if not self._last_parsed:
                 return self._parse_block()
@@ -397,13 +386,12 @@ class Decompressor:
             self._declared -= block.size
             return False
         payload = bytes(memoryview(self._data)[block.start : block.end])
+        context = modes.agreeing(self._contexts, block, payload, self._index)
         if self._mode is None:
-            self._choose_model(block, payload)
-        else:
-            frame.check_block(block, payload, self._seed())
+            self._contexts, self._mode = [context], context.mode()
         self._last_parsed = block.last
         self._workers.submit(
-            decode_block, self._header, self._mode, block, payload, alone=block.last
+            decode_block, context.header, self._mode, block, payload, alone=block.last
         )
         self._index += 1
         self._at = block.end
@@ -411,22 +399,6 @@ class Decompressor:
             del self._data[: self._at]
             self._at = 0
         return True
-
-    def _seed(self) -> int:
-        return frame.block_seed(self._packed, self._digest, self._index)
-
-    def _choose_model(self, block: frame.Block, payload: bytes) -> None:
-        """The model is the one whose whole digest the first block's CRC agrees with."""
-        assert self._header is not None
-        for model, prior in itertools.product(self._models, self._priors):
-            self._digest = (model.digest if model else b"") + (prior.digest if prior else b"")
-            try:
-                frame.check_block(block, payload, self._seed())
-            except ChecksumError:
-                continue
-            self._mode = modes.from_header(self._header, model, prior)
-            return
-        raise ChecksumError("a block is damaged (its CRC does not match)")
 
     def _take(self) -> None:
         block = self._workers.result()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .. import frame, models
 from .._predict import Watch
+from ..errors import ChecksumError
 from ..models import Model
 from ..prior import Prior
+from ..prior import find as find_prior
 from .ac import Ac
 from .eqinfo import EqInfo
 from .static import Static
 
 MODES = ("ac", "static", "eqinfo")
 DEFAULT_LEVEL = 6
+MEMORY = " Memory of a thread: up to 140 MB; level 3 takes 200 MB, level 9 350 MB."
 PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
 
 
@@ -54,7 +61,7 @@ def describe_levels() -> str:
         numbers = ", ".join(f"-{number}" for number, _ in members)
         sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
         parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
-    return "; ".join(parts) + ". Larger blocks: smaller output, less to do in parallel."
+    return "; ".join(parts) + ". Larger blocks: smaller output, less to do in parallel." + MEMORY
 
 
 class Mode(Protocol):
@@ -111,12 +118,49 @@ def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
     return set(models.load(model or default).files)
 
 
-def from_header(header: frame.Header, model: Model | None, prior: Prior | None = None) -> Mode:
-    """The mode that decodes a frame's blocks."""
-    if header.coding == frame.STATIC:
-        return Static()
-    if header.coding == frame.EQINFO:
-        assert model is not None  # WITH_MODEL holds EQINFO
-        return EqInfo(model, header.window, header.reset_every)
-    assert model is not None
-    return Ac(model, header.coding, prior)
+@dataclass(frozen=True)
+class Context:
+    """What decodes a frame's blocks, and what their CRCs begin with."""
+
+    header: frame.Header
+    packed: bytes  # the header's bytes
+    model: Model | None
+    prior: Prior | None = None
+
+    def seed(self, index: int) -> int:
+        """What the CRC of block ``index`` begins with."""
+        digest = self.model.digest if self.model else b""
+        if self.prior:
+            digest += self.prior.digest
+        return frame.block_seed(self.packed, digest, index)
+
+    def mode(self) -> Mode:
+        """The mode that decodes the frame's blocks."""
+        if self.header.coding == frame.STATIC:
+            return Static()
+        assert self.model is not None  # WITH_MODEL holds all others
+        if self.header.coding == frame.EQINFO:
+            return EqInfo(self.model, self.header.window, self.header.reset_every)
+        return Ac(self.model, self.header.coding, self.prior)
+
+
+def contexts_at(data: frame.Data, at: int = 0) -> Iterator[Context]:
+    """What the header there may mean. Raises FormatError, ModelNotFoundError and
+    PriorNotFoundError."""
+    header, end = frame.parse_header(data, at)
+    packed = bytes(data[at:end])
+    known: list[Model | None] = [*models.by_prefix(header.model)] if header.model else [None]
+    priors: list[Prior | None] = [*find_prior(header.prior)] if header.prior else [None]
+    for model, prior in itertools.product(known, priors):
+        yield Context(header, packed, model, prior)
+
+
+def agreeing(
+    contexts: Iterable[Context], block: frame.Block, payload: bytes, index: int
+) -> Context:
+    """The one whose whole digests the CRC of block ``index`` agrees with. Raises ChecksumError."""
+    for context in contexts:
+        with suppress(ChecksumError):
+            frame.check_block(block, payload, context.seed(index))
+            return context
+    raise ChecksumError("a block is damaged (its CRC does not match)")
