@@ -10,6 +10,7 @@
 #define NZ_MAX_EMBED 256
 #define NZ_MAX_LANES 8
 #define NZ_ROWS 16       /* rows that are packed together */
+#define NZ_TILES 17      /* of the output layer */
 #define NZ_ACT_ZERO 64   /* an activation q in -63..63 is stored as q + 64 */
 #define NZ_ACT_MAX 63
 #define NZ_WEIGHT_MAX 63
@@ -45,7 +46,7 @@ typedef struct {
     int hidden, blocks, embed, width; /* width = hidden + embed */
     nz_tables tables;
     nz_matrix enter, gates[NZ_MAX_BLOCKS], leave[NZ_MAX_BLOCKS];
-    nz_matrix out; /* not packed: [256][width] */
+    nz_matrix out; /* tiles of 16 rows: the nodes of the first nibble's tree, then those of each second one's */
     void *memory;
 } nz_model;
 

@@ -31,8 +31,17 @@ static int32_t folded_bias(int32_t mult, int32_t bias, int64_t sum) {
     return (int32_t)((uint32_t)bias - zero + (1u << (NZ_SCALE_SHIFT - 1)));
 }
 
-/* Takes its memory from *at. */
-static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int packed, char **at) {
+/* The node of the byte tree that is row r of the output layer: a tile's row i is node i of its nibble's tree;
+   tile 0 is the first nibble's, tile 1 + h the second's after h. */
+static int output_node(int r) {
+    int tile = r / NZ_ROWS, i = r % NZ_ROWS, depth = 3;
+    if (!tile || !i) return i;
+    while (!(i >> depth)) depth--;
+    return (NZ_ROWS + tile - 1) << depth | (i & ((1 << depth) - 1));
+}
+
+/* Takes its memory from *at. `nodes`: the rows are nodes in the order of output_node. */
+static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int nodes, char **at) {
     int bad = 0;
     m->rows = rows;
     m->columns = columns;
@@ -41,7 +50,7 @@ static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int 
     m->weights = (int8_t *)(m->bias + rows);
     *at = (char *)m->weights + (size_t)rows * (size_t)columns;
     for (int r = 0; r < rows; r++) {
-        size_t row = first_row + (size_t)r;
+        size_t row = first_row + (size_t)(nodes ? output_node(r) : r);
         const int8_t *w = from->weights + row * (size_t)columns;
         int32_t mult = from->mult[row], bias = from->bias ? from->bias[row] : 0;
         int64_t sum = 0;
@@ -49,10 +58,8 @@ static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int 
         m->mult[r] = mult;
         m->bias[r] = folded_bias(mult, bias, sum);
         for (int k = 0; k < columns; k++) {
-            size_t place = packed ? (((size_t)(r / NZ_ROWS) * (size_t)(columns / 4) + (size_t)(k / 4)) * NZ_ROWS +
-                                     (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)
-                                  : (size_t)r * (size_t)columns + (size_t)k;
-            m->weights[place] = w[k];
+            size_t column = (size_t)(r / NZ_ROWS) * (size_t)(columns / 4) + (size_t)(k / 4);
+            m->weights[(column * NZ_ROWS + (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)] = w[k];
         }
     }
     return bad;
@@ -66,7 +73,7 @@ nz_model *nz_model_new(const nz_weights *from, int *bad) {
     *bad = 0;
     nz_model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->memory = malloc(matrix_bytes(n, (size_t)e) + (size_t)from->blocks * block + matrix_bytes(256, n + (size_t)e) + 64);
+    m->memory = malloc(matrix_bytes(n, (size_t)e) + (size_t)from->blocks * block + matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e) + 64);
     if (!m->memory) {
         free(m);
         return NULL;
@@ -77,12 +84,12 @@ nz_model *nz_model_new(const nz_weights *from, int *bad) {
     m->width = h + e;
     m->tables = from->tables;
     char *at = (char *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
-    *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 1, &at);
+    *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 0, &at);
     for (int k = 0; k < from->blocks; k++) {
-        *bad |= add_matrix(&m->gates[k], &from->gates, (size_t)k * 3 * n, 3 * h, h, 1, &at);
-        *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 1, &at);
+        *bad |= add_matrix(&m->gates[k], &from->gates, (size_t)k * 3 * n, 3 * h, h, 0, &at);
+        *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 0, &at);
     }
-    *bad |= add_matrix(&m->out, &from->out, 0, 256, h + e, 0, &at);
+    *bad |= add_matrix(&m->out, &from->out, 0, NZ_TILES * NZ_ROWS, h + e, 1, &at);
     if (*bad) {
         nz_model_free(m);
         return NULL;
