@@ -61,7 +61,7 @@ cdef extern from "kernel/engine.h" nogil:
         int hidden, blocks
         nz_tables tables
         nz_layer enter, gates, leave, out
-    nz_model *nz_model_new(const nz_weights *, int *)
+    nz_model *nz_model_new(const nz_weights *, const nz_engine *, int *)
     void nz_model_free(nz_model *)
 
 
@@ -158,6 +158,7 @@ cdef class Predictor:
     cdef const uint8_t[::1] absent
 
     def __cinit__(self, int hidden, int blocks, int embed, contexts, int ways, uint32_t buckets, dict tensors):
+        cdef const nz_engine *engine = _get_engine()
         cdef nz_weights w
         cdef int i, bad = 0
         w.hidden, w.blocks = hidden, blocks
@@ -172,7 +173,7 @@ cdef class Predictor:
         _layer(&w.gates, tensors, native, "gates")
         _layer(&w.leave, tensors, native, "leave")
         _layer(&w.out, tensors, native, "out")
-        self.model = nz_model_new(&w, &bad)
+        self.model = nz_model_new(&w, engine, &bad)
         if bad:
             raise OverflowError("a weight outside its range")
         if self.model is NULL:

@@ -4,7 +4,7 @@ Slow on purpose: nothing here is clever, and every number is a Python int, so th
 written is what must come out. The product never imports this module; the tests do, and anybody
 who writes a decoder may. docs/format.md says how the pieces make a file.
 
-The tables (sigmoid, rsqrt, squash, stretch, bit histories) are computed here with decimal
+The tables (rsqrt, squash, stretch, bit histories) are computed here with decimal
 arithmetic of 40 digits, correctly rounded on every machine; ``tools/make_tables.py`` writes them
 into the kernel's ``tables.h``.
 """
@@ -39,11 +39,23 @@ def _logistic(q8: int) -> Decimal:
     return 1 / (1 + (Decimal(-q8) / 256).exp())
 
 
-@functools.cache
-def sigmoid_table() -> list[int]:
-    """Q15 sigmoid of the Q8 arguments -2048..2047."""
-    with localcontext(prec=40):
-        return [min(32767, _round(32768 * _logistic(x))) for x in range(-2048, 2048)]
+# A cubic for each unit of an argument's absolute value, in Q15 of its fraction: within 1.6 of 32,768
+# times the sigmoid. Rows: the factors of 1, t, t^2 and t^3.
+SIGMOID = (
+    (16383, 23955, 28862, 31214, 32179, 32549, 32687, 32738),
+    (8223, 6467, 3440, 1474, 574, 216, 79, 30),
+    (-138, -1633, -1308, -638, -260, -101, -34, -15),
+    (-514, 72, 220, 129, 56, 23, 6, 4),
+)
+
+
+def sigmoid(z: int) -> int:
+    """Q15 sigmoid of a Q8 argument in -2047..2047."""
+    unit, t = abs(z) >> 8, (abs(z) & 255) << 7
+    y = 0
+    for factors in reversed(SIGMOID):
+        y = factors[unit] + rshift_round(y * t, 15)
+    return 32768 - y if z < 0 else y
 
 
 @functools.cache
@@ -497,14 +509,14 @@ class M1:
 
     def step(self) -> None:
         """Predict the byte behind the text."""
-        t, n, sigmoid = self.t, self.hidden, sigmoid_table()
+        t, n = self.t, self.hidden
         embedded = self._embedding()
         x = self._product(t["enter"], t["enter_mult"], t["enter_bias"], embedded, 32767)
         for k, h in enumerate(self.h):
             act = self._normalise(x)
             z = self._product(t["gates"][k], t["gates_mult"][k], t["gates_bias"][k], act, 2047)
             for j in range(n):
-                keep, show = sigmoid[z[j] + 2048], sigmoid[z[n + j] + 2048]
+                keep, show = sigmoid(z[j]), sigmoid(z[n + j])
                 value = clamp(z[2 * n + j], -511, 511) * 32
                 h[j] = value + rshift_round(keep * (h[j] - value), 15)
                 act[j] = rshift_round(rshift_round(h[j] * show, 15) * 84, 15)

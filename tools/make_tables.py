@@ -16,13 +16,14 @@ def array(kind: str, name: str, values: list[int]) -> str:
 def render() -> str:
     """The text of tables.h."""
     following, counts, chances = reference.history_tables()
+    sigmoid = ",\n".join(f"{{{', '.join(map(str, row))}}}" for row in reference.SIGMOID)
     pad = [[0, 0]] * (256 - len(following))
     pairs = ",\n".join(f"{{{a}, {b}}}" for a, b in following + pad)
     return "\n".join(
         [
             "/* Made by tools/make_tables.py from nzip/reference.py; part of the format. */",
             "#ifndef NZ_TABLES_H\n#define NZ_TABLES_H\n\n#include <stdint.h>\n",
-            array("int16_t", "nz_sigmoid", [*reference.sigmoid_table(), 0, 0]),
+            f"static const int16_t nz_sigmoid[4][8] = {{\n{sigmoid}\n}};\n",
             array("int16_t", "nz_rsqrt", reference.rsqrt_table()),
             array("uint16_t", "nz_squash", reference.squash_table()),
             array("int16_t", "nz_stretch", reference.stretch_table()),

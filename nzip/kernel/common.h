@@ -24,6 +24,17 @@ NZ_INLINE int32_t nz_clamp(int32_t x, int32_t lo, int32_t hi) {
     return x < lo ? lo : x > hi ? hi : x;
 }
 
+/* Of a number that is not 0. */
+NZ_INLINE int nz_leading_zeros(uint32_t x) {
+#if defined(__GNUC__) || defined(__clang__)
+    return __builtin_clz(x);
+#else
+    int zeros = 0;
+    for (; !(x & 0x80000000u); x <<= 1) zeros++;
+    return zeros;
+#endif
+}
+
 NZ_INLINE uint32_t nz_load32_be(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }

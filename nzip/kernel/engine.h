@@ -8,6 +8,7 @@
 
 #define NZ_MAX_BLOCKS 8
 #define NZ_MAX_EMBED 256
+#define NZ_MAX_COLUMNS (4096 + NZ_MAX_EMBED) /* of a matrix */
 #define NZ_MAX_LANES 8
 #define NZ_ROWS 16       /* rows that are packed together */
 #define NZ_TILES 17      /* of the output layer */
@@ -35,7 +36,8 @@ typedef struct {
     const uint8_t *absent; /* [contexts][1 + embed / 2] */
 } nz_tables;
 
-/* Packed for the kernel: weights [rows / 16][columns / 4][16][4], the zero point folded into bias. */
+/* Packed for the kernel: weights [rows / 16][columns / 4][16][4], or int16 [rows][columns] for an engine that takes
+   them so; the zero point folded into bias. */
 typedef struct {
     int rows, columns;
     int8_t *weights;
@@ -73,6 +75,7 @@ typedef struct nz_warm nz_warm;
 
 typedef struct {
     const char *name;
+    int wide; /* takes the weights as int16 */
     /* Encodes a block; returns its size. model may be NULL unless profile is NZ_NONE. */
     size_t (*ac_encode)(const nz_model *, int profile, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
                         const nz_watch *);
@@ -149,9 +152,9 @@ typedef struct {
     nz_layer out;   /* [256][hidden + embed] */
 } nz_weights;
 
-/* Packs a model. Returns NULL without memory, and with *bad set for a number outside its range.
+/* Packs a model for an engine. Returns NULL without memory, and with *bad set for a number outside its range.
    The tables are not copied and must outlive the model. */
-nz_model *nz_model_new(const nz_weights *, int *bad);
+nz_model *nz_model_new(const nz_weights *, const nz_engine *, int *bad);
 void nz_model_free(nz_model *);
 
 #endif

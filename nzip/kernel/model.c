@@ -41,14 +41,14 @@ static int output_node(int r) {
 }
 
 /* Takes its memory from *at. `nodes`: the rows are nodes in the order of output_node. */
-static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int nodes, char **at) {
+static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int nodes, int wide, char **at) {
     int bad = 0;
     m->rows = rows;
     m->columns = columns;
     m->mult = (int32_t *)(void *)*at;
     m->bias = m->mult + rows;
     m->weights = (int8_t *)(m->bias + rows);
-    *at = (char *)m->weights + (size_t)rows * (size_t)columns;
+    *at = (char *)m->weights + ((size_t)rows * (size_t)columns << wide);
     for (int r = 0; r < rows; r++) {
         size_t row = first_row + (size_t)(nodes ? output_node(r) : r);
         const int8_t *w = from->weights + row * (size_t)columns;
@@ -59,21 +59,22 @@ static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int 
         m->bias[r] = folded_bias(mult, bias, sum);
         for (int k = 0; k < columns; k++) {
             size_t column = (size_t)(r / NZ_ROWS) * (size_t)(columns / 4) + (size_t)(k / 4);
-            m->weights[(column * NZ_ROWS + (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)] = w[k];
+            if (wide) ((int16_t *)(void *)m->weights)[(size_t)r * (size_t)columns + (size_t)k] = w[k];
+            else m->weights[(column * NZ_ROWS + (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)] = w[k];
         }
     }
     return bad;
 }
 
-static size_t matrix_bytes(size_t rows, size_t columns) { return rows * (columns + 2 * sizeof(int32_t)); }
+static size_t matrix_bytes(size_t rows, size_t columns, int wide) { return rows * ((columns << wide) + 2 * sizeof(int32_t)); }
 
-nz_model *nz_model_new(const nz_weights *from, int *bad) {
-    int h = from->hidden, e = from->tables.embed;
-    size_t n = (size_t)h, block = matrix_bytes(3 * n, n) + matrix_bytes(n, n);
+nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad) {
+    int h = from->hidden, e = from->tables.embed, wide = engine->wide;
+    size_t n = (size_t)h, block = matrix_bytes(3 * n, n, wide) + matrix_bytes(n, n, wide);
     *bad = 0;
     nz_model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->memory = malloc(matrix_bytes(n, (size_t)e) + (size_t)from->blocks * block + matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e) + 64);
+    m->memory = malloc(matrix_bytes(n, (size_t)e, wide) + (size_t)from->blocks * block + matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e, wide) + 64);
     if (!m->memory) {
         free(m);
         return NULL;
@@ -84,12 +85,12 @@ nz_model *nz_model_new(const nz_weights *from, int *bad) {
     m->width = h + e;
     m->tables = from->tables;
     char *at = (char *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
-    *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 0, &at);
+    *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 0, wide, &at);
     for (int k = 0; k < from->blocks; k++) {
-        *bad |= add_matrix(&m->gates[k], &from->gates, (size_t)k * 3 * n, 3 * h, h, 0, &at);
-        *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 0, &at);
+        *bad |= add_matrix(&m->gates[k], &from->gates, (size_t)k * 3 * n, 3 * h, h, 0, wide, &at);
+        *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 0, wide, &at);
     }
-    *bad |= add_matrix(&m->out, &from->out, 0, NZ_TILES * NZ_ROWS, h + e, 1, &at);
+    *bad |= add_matrix(&m->out, &from->out, 0, NZ_TILES * NZ_ROWS, h + e, 1, wide, &at);
     if (*bad) {
         nz_model_free(m);
         return NULL;
