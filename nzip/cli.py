@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import mmap
 import os
 import signal
+import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -19,9 +21,10 @@ import typer
 from . import __version__, modes
 from ._main import describe
 from .errors import FormatError, NzipError
-from .files import STDIO, Job, Sizes, expand_folders
+from .files import STDIO, Job, Sizes, expand_folders, whole
 from .frame import MAGIC
 from .output import write_all
+from .progress import Bar, View, human
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -154,14 +157,6 @@ def _fail(path: Path, error: BaseException) -> None:
     print(f"nzip: {text}" if text.startswith(name) else f"nzip: {name}: {text}", file=sys.stderr)
 
 
-def _human(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
-
-
 def _stdin() -> IO[bytes]:
     """Standard input, in bytes. Raises OSError if it is closed."""
     if sys.stdin is None:
@@ -176,58 +171,39 @@ def _stdout() -> IO[bytes]:
     return sys.stdout.buffer
 
 
-class _Bar:
-    """A progress line on stderr, from the first second on, if that is a terminal.
+def _bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: bool) -> Bar:
+    """The progress bar for work on a file (or "-"), which is, or is not, compressed."""
 
-    A thread of its own draws it from the work done so far, which is counted inside blocks.
-    """
+    start = 0
+    if path == STDIO:
+        with suppress(OSError, ValueError):
+            start = os.lseek(_stdin().fileno(), 0, os.SEEK_CUR)  # before any of it is read
 
-    def __init__(self, wanted: bool | None, quiet: bool, path: Path, sizes: Sizes, packed: bool):
-        self._on = wanted if wanted is not None else sys.stderr.isatty() and not quiet
-        self._path, self._sizes, self._packed = path, sizes, packed
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._draw, daemon=True)
-        if self._on:
-            self._thread.start()
+    @functools.cache  # found by the bar's thread: files that are done at once need none
+    def totals() -> tuple[int | None, int | None]:
+        """Bytes of content and compressed, where they can be known."""
+        with suppress(OSError, ValueError, NzipError), ExitStack() as stack:
+            source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None, None
+            if not packed:
+                return status.st_size - start, None
+            if start == 0:
+                from .inspect import inspect
 
-    def _total(self) -> int | None:
-        """Bytes of content that there are to do, if that can be known."""
-        if self._path == STDIO or not self._path.is_file():
-            return None
-        if not self._packed:
-            return self._path.stat().st_size
-        from .inspect import inspect_file
+                data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+                return int(inspect(stack.enter_context(data), "")["content"]), status.st_size
+        return None, None
 
-        with suppress(OSError, NzipError):
-            return int(inspect_file(self._path)["content"])
-        return None
+    def look() -> View:
+        total, small = totals()
+        view = sizes.view(total, small)
+        # A file that grew while it was read has no total.
+        return view if total is None or view.done <= total else view._replace(total=None)
 
-    def _draw(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        if self._over.wait(0.5):
-            return
-        total, began = self._total(), time.monotonic() - 0.5
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(self._path.name or str(self._path), total=total, state="")
-            while not self._over.wait(0.2):
-                done, seconds = self._sizes.done, time.monotonic() - began
-                state = f"{_human(done)}, {_human(done / seconds)}/s"
-                if total and done:
-                    left = (total - done) * seconds / done
-                    state = f"{100 * done / total:.0f} % {state}, {left:.0f} s left"
-                bar.update(task, completed=done, state=state)
-
-    def close(self) -> None:
-        self._over.set()
-        if self._on:
-            self._thread.join()
+    name = "(stdin)" if path == STDIO else path.name
+    return Bar(name, look, False if quiet and wanted is None else wanted)
 
 
 class _Baselines:
@@ -252,11 +228,14 @@ class _Baselines:
         return ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
 
 
-def _summary(name: str, large: int, small: int, seconds: float, more: str = "") -> None:
+def _summary(name: str, sizes: Sizes, compressing: bool, seconds: float, more: str = "") -> None:
+    large, small = sizes.read, sizes.written
+    if not compressing:
+        large, small = small, large
     ratio = large / small if small else 0.0
     bits = f", {8 * small / large:.3f} bpb" if large else ""
-    speed = _human(large / max(seconds, 1e-9))
-    line = f"{name}: {large:,} -> {small:,} bytes, ratio {ratio:.3f}{bits}, {speed}/s"
+    speed = human(large / max(seconds, 1e-9))
+    line = f"{name}: {sizes.read:,} -> {sizes.written:,} bytes, ratio {ratio:.3f}{bits}, {speed}/s"
     print(f"{line} ({more})" if more else line, file=sys.stderr)
 
 
@@ -289,30 +268,25 @@ def _run(
     def work(path: Path) -> None:
         sizes = Sizes()
         to_stdout = stdout or (path == STDIO and output is None)
-        bar = _Bar(progress, quiet, path, sizes, packed=not compressing)
         began = time.monotonic()
         baselines = _Baselines() if compare else None
         job.observe = baselines.feed if baselines else None
         name = "(stdin)" if path == STDIO else str(path)
-        try:
-            if to_stdout:
-                target = "stdout"
+        show = functools.partial(_bar, path, sizes, not compressing, progress, quiet)
+        if to_stdout:
+            target = "stdout"
+            with show():
                 _to_stdout(path, job, sizes)
-            else:
-                place = output or job.target(path)
-                target = str(place)
-                _to_file(path, place, job, sizes)
-        finally:
-            bar.close()
+        else:
+            place = output or job.target(path)
+            target = str(place)
+            _to_file(path, place, job, sizes, show)
         for line in job.lost or ():
             print(f"nzip: {name}: {line}", file=sys.stderr)
         if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
             seconds = time.monotonic() - began
-            large, small = sorted((sizes.read, sizes.written), reverse=True)
-            if compressing:
-                large, small = sizes.read, sizes.written
             more = baselines.close() if baselines else ""
-            _summary(f"{name} -> {target}", large, small, seconds, more)
+            _summary(f"{name} -> {target}", sizes, compressing, seconds, more)
         if job.lost:
             job.lost.clear()
             raise typer.Exit(1)
@@ -320,17 +294,19 @@ def _run(
     _each(paths or [STDIO], work, recursive, compressed=not compressing)
 
 
-def _to_file(path: Path, target: Path, job: Job, sizes: Sizes) -> None:
+def _to_file(path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar]) -> None:
     """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
     stdin = _stdin() if path == STDIO else None
     try:
-        job.to_file(path, stdin, target, sizes)
+        with show():
+            job.to_file(path, stdin, target, sizes)
     except FileExistsError:
         if not _confirm(target):
             raise
         job.force, force = True, job.force
         try:
-            job.to_file(path, stdin, target, sizes)
+            with show():
+                job.to_file(path, stdin, target, sizes)
         finally:
             job.force = force
 
@@ -627,6 +603,7 @@ def check(
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    progress: ShowProgress = None,
     stdout: Annotated[bool, typer.Option("-c", "--stdout", hidden=True)] = False,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -641,19 +618,14 @@ def check(
 
     def work(path: Path) -> None:
         job, sizes = Job(None, threads=threads), Sizes()
-        bar = _Bar(None, quiet, path, sizes, packed=True)
         try:
-            if path == STDIO:
-                job.to_stream(_stdin(), None, sizes)
-            else:
-                with path.open("rb") as source:
-                    job.to_stream(source, None, sizes)
+            with _bar(path, sizes, True, progress, quiet), ExitStack() as stack:
+                source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+                job.to_stream(source, None, sizes)
         except FormatError:
             if path != STDIO:
                 _name_damage(path)
             raise
-        finally:
-            bar.close()
         if verbose and not quiet:
             print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
 
@@ -667,7 +639,7 @@ def check(
 
 
 def _name_damage(path: Path) -> None:
-    from .recover import Recovery, whole
+    from .recover import Recovery
 
     with path.open("rb") as source, suppress(NzipError):
         data = whole(source)
@@ -767,6 +739,7 @@ def bench(
             " too), and draw size against speed into this PNG."
         ),
     ] = None,
+    progress: ShowProgress = None,
 ) -> None:
     """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
     from . import evaluate
@@ -780,7 +753,7 @@ def bench(
     )
     if plot is not None:
         evaluate.plots()  # before an hour of measuring, not after it
-    results = runner.run(paths, codecs, adjusted=adjusted)
+    results = runner.run(paths, codecs, adjusted=adjusted, progress=progress)
     if plot is not None:
         report.plot_frontier(results, plot)
     write = report.as_json if as_json else report.as_csv if as_csv else None

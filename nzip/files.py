@@ -7,17 +7,23 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
 from .errors import NzipError
+from .frame import Data
 from .output import atomic_output, check_output, write_all
+from .progress import View
 from .stream import READ_SIZE, Compressor, Decompressor, compress_chunks, decompress_chunks
+
+if TYPE_CHECKING:
+    from .recover import Recovery
 
 SUFFIX = ".nz"
 SHORT_SUFFIXES = {".tnz": ".tar"}
@@ -34,14 +40,45 @@ class Sizes:
 
     read: int = 0
     written: int = 0
-    worker: Compressor | Decompressor | None = None
+    worker: Compressor | Decompressor | Recovery | None = None
+    base: int = 0  # bytes of content in frames that are over
+    stage: str = ""  # of the work, each of which counts from 0
 
     @property
     def done(self) -> int:
         """Bytes of content that are coded or decoded so far."""
-        return self.base + self.worker.done if self.worker else 0
+        return self.base + (self.worker.workers.done if self.worker else 0)
 
-    base: int = 0  # in frames that are over
+    def follow(self, decompressor: Decompressor) -> None:
+        """Count on in the next frame."""
+        self.base, self.worker = self.done, decompressor
+
+    def begin(self, stage: str) -> None:
+        """Count anew."""
+        self.base, self.worker, self.stage = 0, None, stage
+
+    def view(self, total: int | None, packed: int | None = None) -> View:
+        """For a progress bar. total: bytes of content, packed: what they are compressed, None for
+        what is not known."""
+        worker = self.worker
+        if worker is None:
+            return View(self.done, total, stage=self.stage)
+        workers, ratio = worker.workers, None
+        if isinstance(worker, Compressor) and worker.packed:
+            ratio = workers.finished / worker.packed
+        elif total is not None and packed:
+            ratio = total / packed
+        if not isinstance(worker, Compressor | Decompressor):
+            total = worker.size
+        return View(
+            self.done,
+            total,
+            workers.pending,
+            workers.block_size,
+            workers.threads,
+            ratio,
+            self.stage,
+        )
 
 
 def compressed_name(path: Path, force: bool) -> Path:
@@ -94,6 +131,16 @@ def expand_folders(paths: list[Path], recursive: bool, compressed: bool) -> Iter
             yield path
 
 
+def whole(source: IO[bytes]) -> Data:
+    """All of a stream; a file in the file system is mapped."""
+    try:
+        if source.tell() == 0:
+            return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # a pipe, an empty file
+        pass
+    return source.read()
+
+
 def check_input(path: Path, force: bool) -> os.stat_result:
     """The status of a file that may be worked on. Raises SkippedError for other things."""
     status = path.lstat()
@@ -136,23 +183,20 @@ class Job:
                 self.observe(data)
             return data
 
-        def follow(decompressor: Decompressor) -> None:
-            sizes.base, sizes.worker = sizes.done, decompressor
-
         recovery = None
         if self.make_compressor is not None:
             sizes.worker = self.make_compressor()
             chunks = compress_chunks(read, sizes.worker)
         elif self.lost is not None:
-            from .recover import Recovery, whole
+            from .recover import Recovery
 
             data = whole(source)
             sizes.read = len(data)
-            recovery = Recovery(data)
-            chunks = recovery.content(self.threads, self.max_output)
+            sizes.worker = recovery = Recovery(data, self.threads)
+            chunks = recovery.content(self.max_output)
         else:
             chunks = decompress_chunks(
-                read, threads=self.threads, max_output=self.max_output, follow=follow
+                read, threads=self.threads, max_output=self.max_output, follow=sizes.follow
             )
         with contextlib.closing(chunks):  # an error in writing stops the threads
             for chunk in chunks:
@@ -184,14 +228,16 @@ class Job:
             output = stack.enter_context(atomic_output(target, status, self.force))
             self.to_stream(source, output, sizes)
         if self.remove and path != STDIO and not self.lost:
-            self._verify(path, target)
+            sizes.begin("verifying")
+            self._verify(path, target, sizes)
             path.unlink()
 
-    def _verify(self, path: Path, target: Path) -> None:
+    def _verify(self, path: Path, target: Path, sizes: Sizes) -> None:
         """Raise NzipError unless the compressed one of the two files holds the other."""
         packed, plain = (target, path) if self.make_compressor is not None else (path, target)
         with packed.open("rb") as stream:
-            unpacked = _fingerprint(decompress_chunks(stream.read, threads=self.threads))
+            chunks = decompress_chunks(stream.read, threads=self.threads, follow=sizes.follow)
+            unpacked = _fingerprint(chunks)
         with plain.open("rb") as stream:
             original = _fingerprint(iter(lambda: stream.read(READ_SIZE), b""))
         if unpacked != original:

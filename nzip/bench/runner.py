@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import io
+import itertools
 import os
 import shlex
 import shutil
@@ -15,19 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from .. import modes
-from ..stream import compress, decompress
+from ..files import Job, Sizes
+from ..progress import Bar, View
+from ..stream import Compressor
 
 TOTAL = "total"
 
 
 @dataclass
 class Codec:
-    """A compressor as two functions on bytes. ``model_bytes``: what its decoder needs besides."""
+    """A compressor as two functions on bytes. ``model_bytes``: what its decoder needs besides.
+    ``view``: how far the call at hand is, for those that can tell."""
 
     name: str
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes], bytes]
     model_bytes: int = 0
+    view: Callable[[int], View] = lambda total: View(0)
 
 
 @dataclass
@@ -83,11 +90,21 @@ def _nzip(
     model: str | None = None,
     **options: Any,
 ) -> Codec:
+    sizes = Sizes()
+
+    def transform(data: bytes, make: Callable[[], Compressor] | None) -> bytes:
+        sizes.begin("" if make else "decompressing")
+        return b"".join(Job(make, threads).transform(io.BytesIO(data), sizes))
+
+    def make() -> Compressor:
+        return Compressor(mode, threads=threads, level=level, model=model, **options)
+
     return Codec(
         name,
-        lambda data: compress(data, mode, threads=threads, level=level, model=model, **options),
-        lambda data: decompress(data, threads=threads),
+        lambda data: transform(data, make),
+        lambda data: transform(data, None),
         sum(path.stat().st_size for path in modes.model_files(mode, level, model)),
+        sizes.view,
     )
 
 
@@ -260,14 +277,25 @@ def find_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def run(paths: list[Path], codecs: list[Codec], *, adjusted: bool = False) -> list[Result]:
-    """Every codec on every file, then the totals. ``adjusted`` counts models into the totals."""
+def run(
+    paths: list[Path],
+    codecs: list[Codec],
+    *,
+    adjusted: bool = False,
+    progress: bool | None = False,
+) -> list[Result]:
+    """Every codec on every file, then the totals. ``adjusted`` counts models into the totals.
+    ``progress``: a bar on stderr, None for one if that is a terminal."""
     results: list[Result] = []
-    for path in find_files(paths):
+    files = find_files(paths)
+    runs = itertools.count(1)
+    for path in files:
         data = path.read_bytes()
-        if not data:
-            continue
-        results += [measure(codec, str(path), data) for codec in codecs]
+        for codec in codecs:
+            name = f"{next(runs)} of {len(files) * len(codecs)}: {codec.name}"
+            with Bar(name, functools.partial(codec.view, len(data)), progress):
+                if data:
+                    results.append(measure(codec, str(path), data))
     for codec in codecs:
         rows = [r for r in results if r.codec == codec.name and r.file != TOTAL]
         results.append(
