@@ -21,7 +21,16 @@ import typer
 from . import __version__, modes
 from ._main import describe
 from .errors import FormatError, NzipError
-from .files import STDIO, Job, Sizes, expand_folders, whole
+from .files import (
+    STDIO,
+    SUFFIX,
+    Job,
+    Sizes,
+    expand_folders,
+    listed,
+    looks_compressed,
+    whole,
+)
 from .frame import MAGIC
 from .output import write_all
 from .progress import Bar, View, human
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .prior import Prior
+    from .stream import Compressor
 
 WIDE = 1000  # columns of a table that no terminal shows
 
@@ -74,6 +84,43 @@ Threads = Annotated[
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was done.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Go into folders.")]
+FileLists = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--filelist",
+        "--files",
+        metavar="FILE",
+        help="Also the files whose names are in FILE, one a line; - for stdin.",
+    ),
+]
+Suffix = Annotated[
+    str,
+    typer.Option(
+        "-S", "--suffix", metavar=".SUF", help=f"Of compressed files, instead of {SUFFIX}."
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "-M",
+        "--memory",
+        metavar="SIZE",
+        help="Take no more memory than this, e.g. 500M: with fewer threads, and with an error if"
+        " one is too many.",
+    ),
+]
+Flat = Annotated[
+    Path | None,
+    typer.Option("--output-dir-flat", metavar="DIR", help="Write all outputs into this folder."),
+]
+Mirror = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir-mirror",
+        metavar="DIR",
+        help="Write outputs into this folder, with the folders of the inputs' names.",
+    ),
+]
 ShowProgress = Annotated[
     bool | None, typer.Option("--progress/--no-progress", help="Progress bar on stderr.")
 ]
@@ -146,6 +193,8 @@ UnusedMode = Annotated[str | None, typer.Option("-m", "--mode", hidden=True)]
 UnusedWindow = Annotated[str | None, typer.Option("-w", "--window", hidden=True)]
 UnusedResets = Annotated[str | None, typer.Option("--reset-every", hidden=True)]
 UnusedContext = Annotated[str | None, typer.Option("--context", hidden=True)]
+UnusedBlocks = Annotated[str | None, typer.Option("-B", "--block-size", hidden=True)]
+UnusedExclude = Annotated[bool, typer.Option("--exclude-compressed", hidden=True)]
 UnusedAdapt = Annotated[bool | None, typer.Option("--adapt/--no-adapt", hidden=True)]
 
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
@@ -247,7 +296,7 @@ def _confirm(target: Path) -> bool:
 
 
 def _run(
-    paths: list[Path] | None,
+    paths: list[Path],
     job: Job,
     *,
     output: Path | None,
@@ -257,15 +306,27 @@ def _run(
     verbose: bool,
     progress: bool | None,
     compare: bool = False,
+    exclude: bool = False,
 ) -> None:
     """Work through the files; go on after an error; exit with 1 if there was one."""
     compressing = job.make_compressor is not None
-    if output is not None and stdout:
-        raise typer.BadParameter("-o and -c exclude each other")
-    if output is not None and (recursive or len(paths or [STDIO]) != 1):
+    if output == STDIO:
+        output, stdout = None, True
+    elif output is not None:  # which -c does not change: it says where more clearly
+        stdout = False
+    if output is not None and (recursive or len(paths) != 1):
         raise typer.BadParameter("-o takes exactly one input")
+    if job.folder is not None and (output is not None or stdout):
+        raise typer.BadParameter("a folder for outputs goes with neither -o nor -c")
+    all_sizes, began_all, count = Sizes(), time.monotonic(), 0
+    talks = not quiet and (verbose or compare or sys.stderr.isatty())
 
     def work(path: Path) -> None:
+        nonlocal count
+        if exclude and path.is_file() and looks_compressed(path):
+            if verbose:
+                print(f"nzip: {path}: looks compressed; skipped", file=sys.stderr)
+            return
         sizes = Sizes()
         to_stdout = stdout or (path == STDIO and output is None)
         began = time.monotonic()
@@ -280,10 +341,13 @@ def _run(
         else:
             place = output or job.target(path)
             target = str(place)
-            _to_file(path, place, job, sizes, show)
+            _to_file(path, place, job, sizes, show, named=output is not None)
+        count += 1
+        all_sizes.read += sizes.read
+        all_sizes.written += sizes.written
         for line in job.lost or ():
             print(f"nzip: {name}: {line}", file=sys.stderr)
-        if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
+        if talks and (verbose or compare or not to_stdout):
             seconds = time.monotonic() - began
             more = baselines.close() if baselines else ""
             _summary(f"{name} -> {target}", sizes, compressing, seconds, more)
@@ -291,22 +355,60 @@ def _run(
             job.lost.clear()
             raise typer.Exit(1)
 
-    _each(paths or [STDIO], work, recursive, compressed=not compressing)
+    try:
+        _each(paths, work, recursive, compressed=not compressing, suffix=job.suffix)
+    finally:
+        if talks and count > 1 and (verbose or compare or not stdout):
+            seconds = time.monotonic() - began_all
+            _summary(f"{count} files", all_sizes, compressing, seconds)
 
 
-def _to_file(path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar]) -> None:
+def _job(
+    make: Callable[[], Compressor] | None,
+    *,
+    suffix: str,
+    memory: str | None,
+    flat: Path | None,
+    mirror: Path | None,
+    **settings: Any,
+) -> Job:
+    """A job with what compress and decompress have in common. Raises BadParameter."""
+    if not suffix or "/" in suffix or os.sep in suffix:
+        raise typer.BadParameter(f"{suffix!r} is no suffix")
+    if flat is not None and mirror is not None:
+        raise typer.BadParameter("--output-dir-flat and --output-dir-mirror exclude each other")
+    return Job(
+        make,
+        max_memory=None if memory is None else _parse_size(memory),
+        suffix=suffix,
+        folder=flat if mirror is None else mirror,
+        mirror=mirror is not None,
+        **settings,
+    )
+
+
+def _inputs(files: list[Path] | None, lists: list[Path] | None) -> list[Path]:
+    """The files given, by name and in lists; stdin if there are neither."""
+    if not files and not lists:
+        return [STDIO]
+    return [*(files or ()), *listed(lists or [], _stdin)]
+
+
+def _to_file(
+    path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar], named: bool
+) -> None:
     """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
     stdin = _stdin() if path == STDIO else None
     try:
         with show():
-            job.to_file(path, stdin, target, sizes)
+            job.to_file(path, stdin, target, sizes, named)
     except FileExistsError:
         if not _confirm(target):
             raise
         job.force, force = True, job.force
         try:
             with show():
-                job.to_file(path, stdin, target, sizes)
+                job.to_file(path, stdin, target, sizes, named)
         finally:
             job.force = force
 
@@ -374,6 +476,18 @@ def compress(
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
+    flat: Flat = None,
+    mirror: Mirror = None,
+    exclude: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-compressed",
+            help="Leave out files that begin as archives, pictures, sound and films do.",
+        ),
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also say what gzip -9 and zstd -19 would reach.")
     ] = False,
@@ -396,12 +510,22 @@ def compress(
             prior=behind,
             block_size=None if block_size is None else _parse_size(block_size),
             threads=threads,
+            max_memory=job.max_memory,
         )
 
+    job = _job(
+        make,
+        suffix=suffix,
+        memory=memory,
+        flat=flat,
+        mirror=mirror,
+        threads=threads,
+        force=force,
+        remove=remove and not keep,
+    )
     make().close()  # a wrong setting is found before a file is touched
-    job = Job(make, threads=threads, force=force, remove=remove and not keep)
     _run(
-        files,
+        _inputs(files, filelist),
         job,
         output=output,
         stdout=stdout,
@@ -410,6 +534,7 @@ def compress(
         verbose=verbose,
         progress=progress,
         compare=compare,
+        exclude=exclude,
     )
 
 
@@ -448,6 +573,18 @@ def decompress(
             help="Only this part of the content, e.g. 1M:64K; decodes the blocks that hold it.",
         ),
     ] = None,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
+    flat: Flat = None,
+    mirror: Mirror = None,
+    pass_through: Annotated[
+        bool,
+        typer.Option(
+            "--pass-through",
+            help="Copy what is not compressed by nzip as it is; -cf does so too.",
+        ),
+    ] = False,
     progress: ShowProgress = None,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -455,6 +592,8 @@ def decompress(
     reset_every: UnusedResets = None,
     context: UnusedContext = None,
     adapt: UnusedAdapt = None,
+    block_size: UnusedBlocks = None,
+    exclude: UnusedExclude = False,
 ) -> None:
     """Decompress FILE.nz to FILE, or stdin to stdout."""
     if model is not None:
@@ -465,16 +604,24 @@ def decompress(
     if part is not None:
         _decompress_range(files, part, output, force)
         return
-    job = Job(
+    if recover and pass_through:
+        raise typer.BadParameter("--recover and --pass-through exclude each other")
+    to_stdout = output == STDIO or (stdout and output is None)
+    job = _job(
         None,
+        suffix=suffix,
+        memory=memory,
+        flat=flat,
+        mirror=mirror,
         threads=threads,
         max_output=None if max_size is None else _parse_size(max_size),
         force=force,
         remove=remove and not keep,
         lost=[] if recover else None,
+        pass_through=pass_through or (force and to_stdout and not recover),
     )
     _run(
-        files,
+        _inputs(files, filelist),
         job,
         output=output,
         stdout=stdout,
@@ -571,14 +718,15 @@ def _each(
     work: Callable[[Path], None],
     recursive: bool = False,
     compressed: bool = False,
+    suffix: str = SUFFIX,
 ) -> None:
     """Do ``work`` on every file; report errors and go on; exit with 1 if there was one.
 
-    recursive: go into folders, for the files that are, or are not, compressed.
+    recursive: go into folders, for the files that have, or do not have, the suffix.
     """
     failed = False
     for given in paths:
-        files = expand_folders([given], recursive, compressed)
+        files = expand_folders([given], recursive, compressed, suffix)
         while True:
             path = given
             try:
@@ -611,13 +759,18 @@ def check(
     reset_every: UnusedResets = None,
     context: UnusedContext = None,
     adapt: UnusedAdapt = None,
+    block_size: UnusedBlocks = None,
+    exclude: UnusedExclude = False,
     model: ModelName = None,
     prior: PriorFile = None,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
 ) -> None:
     """Check that files decompress, without writing anything; name the damaged blocks."""
 
     def work(path: Path) -> None:
-        job, sizes = Job(None, threads=threads), Sizes()
+        job, sizes = Job(None, threads=threads, max_memory=limit), Sizes()
         try:
             with _bar(path, sizes, True, progress, quiet), ExitStack() as stack:
                 source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
@@ -634,7 +787,8 @@ def check(
 
         models.load(model)
     behind = _load_prior(prior)
-    _each(files or [STDIO], work, recursive, compressed=True)
+    limit = None if memory is None else _parse_size(memory)
+    _each(_inputs(files, filelist), work, recursive, compressed=True, suffix=suffix)
     del behind
 
 
@@ -681,16 +835,21 @@ def make_prior(
 
 @app.command()
 def info(
-    files: Annotated[list[Path], typer.Argument(help="Compressed files.")],
+    files: Annotated[list[Path], typer.Argument(help="Compressed files; - for stdin.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Say what files hold, without decoding them."""
-    from .inspect import inspect_file
+    from .inspect import inspect, inspect_file
 
     _end_with_the_reader()
     rows: list[dict[str, Any]] = []
+
+    def describe_file(path: Path) -> None:
+        stdin = path == STDIO
+        rows.append(inspect(whole(_stdin()), "(stdin)") if stdin else inspect_file(path))
+
     with suppress(typer.Exit):
-        _each(files, lambda path: rows.append(inspect_file(path)))
+        _each(files, describe_file)
     if as_json:
         import json
 

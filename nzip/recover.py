@@ -86,24 +86,27 @@ class Recovery:
     ``size``: bytes of the content that is sound.
     """
 
-    def __init__(self, data: frame.Data, threads: int | None = None):
+    def __init__(self, data: frame.Data, threads: int | None = None, max_memory: int | None = None):
         self._data = data
         self._parts, self._error = _Survey(data).run()
         self.size = sum(part.block.size for part in self._parts if isinstance(part, Sound))
-        self.workers = Workers(threads)
+        self.workers = Workers(threads, max_memory)
         self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
 
     def content(self, max_output: int | None = None) -> Generator[bytes]:
         """The content of the sound blocks in order.
 
         Raises FormatError and ModelNotFoundError if there is no sound block at all, LimitError
-        before any decoding, and FormatError for a code that nothing encodes to.
+        before any decoding if that or max_memory is exceeded, and FormatError for a code that
+        nothing encodes to.
         """
         if self._error is not None:
             raise self._error
         if max_output is not None and self.size > max_output:
             raise LimitError(f"the output would exceed the limit of {max_output} bytes")
         workers = self.workers
+        sound = (part for part in self._parts if isinstance(part, Sound))
+        workers.fit(max(part.context.memory(part.block.size) for part in sound))
         waiting: deque[Sound | Lost | End] = deque()
         crc = total = 0
         try:

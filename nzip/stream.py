@@ -53,10 +53,13 @@ class Workers:
     """Runs jobs on threads and gives their results back in the order of submission.
 
     A job gets its arguments and, as ``watch``, what it reports its progress to and is stopped by.
+    memory: bytes that the program may take, None for no limit; see ``fit``.
     """
 
-    def __init__(self, threads: int | None):
+    def __init__(self, threads: int | None, memory: int | None = None):
         self.threads = thread_count(threads)
+        self._memory = memory
+        self._need = 0  # bytes of a thread that fit
         self.finished = 0  # bytes of content, of the jobs whose results were taken
         self.block_size = 0  # of the largest job so far
         self._pool: ThreadPoolExecutor | None = None
@@ -81,6 +84,29 @@ class Workers:
         """Bytes of content that are left of each job at hand, in order."""
         with self._lock:
             return [job.size - job.done for job in self._jobs]
+
+    def fits(self, need: int) -> bool:
+        """True if jobs that take ``need`` bytes each may be submitted without calling ``fit``."""
+        return self._memory is None or need <= self._need
+
+    def fit(self, need: int) -> None:
+        """Leave as many threads as the memory is enough for, ``need`` bytes each. No job may be at
+        hand. Raises LimitError if it is not enough for one."""
+        if self._memory is None:
+            return
+        most = (self._memory - modes.PROGRAM_MEMORY) // need
+        if most < 1:
+            needed = -(-(modes.PROGRAM_MEMORY + need) >> 20)
+            raise LimitError(
+                f"{needed} MiB of memory are needed, more than the limit of"
+                f" {self._memory >> 20} MiB"
+            )
+        self._need = need
+        if most < self.threads:
+            self.threads = most
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
 
     def submit(
         self, job: Callable[..., Any], *args: Any, size: int = 0, alone: bool = False
@@ -131,8 +157,10 @@ class Compressor:
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
     leaves ``ac`` to M1 alone. prior: samples to read before each block. block_size: 64 KiB to
-    16 MiB, for another than the level's. threads: None for all cores. Raises ValueError for a
-    setting out of range and ModelNotFoundError. Threads may share it: calls wait for one another.
+    16 MiB, for another than the level's. threads: None for all cores. max_memory: bytes that the
+    program may take; fewer threads work then, and compress() and flush() raise LimitError if one is
+    too many. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
+    it: calls wait for one another.
     """
 
     def __init__(
@@ -147,6 +175,7 @@ class Compressor:
         prior: Prior | None = None,
         block_size: int | None = None,
         threads: int | None = None,
+        max_memory: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
         chosen = modes.choose(mode, level, window, reset_every, name, adapt, prior)
@@ -163,7 +192,8 @@ class Compressor:
         behind = prior.digest[: frame.MODEL_PREFIX] if prior else b""
         self._header = frame.Header(self._mode.coding, prefix, *windows, behind).pack()
         self._head = b""
-        self.workers = Workers(threads)
+        self._samples = len(prior.samples) if prior else 0
+        self.workers = Workers(threads, max_memory)
         self.packed = 0  # bytes that the finished blocks became
         self._buffer = bytearray()
         self._index = 0
@@ -195,6 +225,8 @@ class Compressor:
         self._buffer.clear()
         if self._index == 0:
             self._head = self._header
+            # No other block is larger.
+            self.workers.fit(modes.thread_memory(self._mode.coding, len(block) + self._samples))
         self._crc = crc32(block, self._crc)
         self._total += len(block)
         self.workers.submit(self._encode, block, self._index, last, size=len(block), alone=last)
@@ -268,14 +300,20 @@ class Decompressor:
     ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
     ``unused_data``: what followed it, empty before. ``needs_input``: decompress() can give nothing
     more before it gets more. A skippable frame is a frame without content. max_output: LimitError,
-    before any decoding, once the blocks declare more than this many bytes. Threads may share it:
-    calls wait for one another.
+    before any decoding, once the blocks declare more than this many bytes. max_memory: as for
+    Compressor. Threads may share it: calls wait for one another.
     """
 
-    def __init__(self, *, threads: int | None = None, max_output: int | None = None):
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        max_output: int | None = None,
+        max_memory: int | None = None,
+    ):
         self._ended = False
         self._limit = max_output
-        self.workers = Workers(threads)
+        self.workers = Workers(threads, max_memory)
         self._data = bytearray()
         self._at = 0
         self._skip: int | None = None  # bytes of a skippable frame that are still to come
@@ -416,6 +454,11 @@ class Decompressor:
         context = modes.agreeing(self._contexts, block, payload, self._index)
         if self._mode is None:
             self._contexts, self._mode = [context], context.mode()
+        need = context.memory(block.size)
+        if not self.workers.fits(need):
+            while len(self.workers):
+                self._take()
+            self.workers.fit(need)
         self._last_parsed = block.last
         what = (decode_block, context.header, self._mode, block, payload)
         self.workers.submit(*what, size=block.size, alone=block.last)
@@ -459,6 +502,7 @@ def decompress_chunks(
     *,
     threads: int | None = None,
     max_output: int | None = None,
+    max_memory: int | None = None,
     follow: Callable[[Decompressor], None] = lambda decompressor: None,
 ) -> Generator[bytes]:
     """The content of all frames that ``read`` gives, CHUNK bytes at most at a time; skippable
@@ -484,7 +528,7 @@ def decompress_chunks(
         if frames and data[:3] != frame.MAGIC and not frame.is_skippable(data):
             raise FormatError("garbage behind the last frame")
         limit = None if max_output is None else max_output - total
-        decompressor = Decompressor(threads=threads, max_output=limit)
+        decompressor = Decompressor(threads=threads, max_output=limit, max_memory=max_memory)
         follow(decompressor)
         try:
             while not decompressor.eof:
@@ -513,13 +557,21 @@ def compress(data: Buffer, mode: str = "ac", **options: Any) -> bytes:
         compressor.close()
 
 
-def decompress(data: Buffer, *, max_output: int | None = None, threads: int | None = None) -> bytes:
+def decompress(
+    data: Buffer,
+    *,
+    max_output: int | None = None,
+    max_memory: int | None = None,
+    threads: int | None = None,
+) -> bytes:
     """The content of all frames in ``data``.
 
-    max_output: LimitError, before the work is done, if the content is longer. Raises NzipError's
-    subclasses for data that are not sound.
+    max_output: LimitError, before the work is done, if the content is longer. max_memory: as for
+    Compressor. Raises NzipError's subclasses for data that are not sound.
     """
     import io
 
     read = io.BytesIO(data).read
-    return b"".join(decompress_chunks(read, threads=threads, max_output=max_output))
+    return b"".join(
+        decompress_chunks(read, threads=threads, max_output=max_output, max_memory=max_memory)
+    )

@@ -212,7 +212,7 @@ def test_folders_links_and_devices_are_left_alone(nzip_cli, text, tmp_path):
 def test_usage_errors_exit_with_2(nzip_cli, text):
     for args in (
         ["compress", "--no-such-option"],
-        ["compress", "-o", "x", "-c", "file.txt"],
+        ["compress", "--output-dir-flat", "x", "-c", "file.txt"],
         ["compress", "-o", "x", "file.txt", "file.txt"],
         ["compress", "-m", "zip", "file.txt"],
         ["compress", "-w", "7", "file.txt"],
