@@ -197,7 +197,18 @@ UnusedBlocks = Annotated[str | None, typer.Option("-B", "--block-size", hidden=T
 UnusedExclude = Annotated[bool, typer.Option("--exclude-compressed", hidden=True)]
 UnusedAdapt = Annotated[bool | None, typer.Option("--adapt/--no-adapt", hidden=True)]
 
-ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
+
+def _complete_model(incomplete: str) -> list[str]:
+    """Names of installed models, for the shell."""
+    from . import models
+
+    return [path.stem for path in models.networks() if path.stem.startswith(incomplete)]
+
+
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="Name or file of a model.", autocompletion=_complete_model),
+]
 
 
 def _fail(path: Path, error: BaseException) -> None:
@@ -464,6 +475,7 @@ def compress(
         typer.Option(
             "-B",
             "--block-size",
+            metavar="SIZE",
             help="64K to 16M: smaller blocks can be read alone and in parallel, and cost size.",
         ),
     ] = None,
@@ -551,7 +563,8 @@ def decompress(
     quiet: Quiet = False,
     verbose: Verbose = False,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", help="Fail on more output, e.g. 500M or 2GiB.")
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="Fail on more output, e.g. 500M or 2GiB."),
     ] = None,
     recover: Annotated[
         bool,
@@ -562,7 +575,12 @@ def decompress(
         ),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", help="A model that need not be in a folder of models.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="A model that need not be in a folder of models.",
+            autocompletion=_complete_model,
+        ),
     ] = None,
     prior: PriorFile = None,
     part: Annotated[
@@ -806,7 +824,9 @@ def _name_damage(path: Path) -> None:
 def make_prior(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of samples.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The prior's file.")],
-    size: Annotated[str, typer.Option("--size", help="Bytes of samples at most.")] = "64K",
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="Bytes of samples at most.")
+    ] = "64K",
     split: Annotated[
         SampleSplit,
         typer.Option(
@@ -941,7 +961,11 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Go on from this model (a name or a file): fine-tuning."),
+        typer.Option(
+            "--from",
+            help="Go on from this model (a name or a file): fine-tuning.",
+            autocompletion=_complete_model,
+        ),
     ] = None,
     tables: Annotated[
         str | None,
@@ -951,7 +975,9 @@ def train(
     ] = None,
     table_size: Annotated[
         str | None,
-        typer.Option(help="Bytes of tables, where they are trained anew. Default: 32M."),
+        typer.Option(
+            metavar="SIZE", help="Bytes of tables, where they are trained anew. Default: 32M."
+        ),
     ] = None,
     split: Annotated[
         Path | None,
@@ -968,6 +994,7 @@ def train(
         str | None,
         typer.Option(
             "--bytes",
+            metavar="SIZE",
             help="Text to train on, e.g. 300M. Default: 300M, with --from one pass over the text.",
         ),
     ] = None,
@@ -1302,7 +1329,9 @@ def m2_compare(
         str | None, typer.Option(help="Tokenizations, e.g. 'bytes,bpe-32000,eqinfo-16-16'.")
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="Models, e.g. '0.6m,1.8m'.")] = None,
-    total: Annotated[str, typer.Option("--bytes", help="Text to train on.")] = "24M",
+    total: Annotated[
+        str, typer.Option("--bytes", metavar="SIZE", help="Text to train on.")
+    ] = "24M",
     budget: Annotated[
         float, typer.Option(min=0, help="Times the FLOPs that each size is given by default.")
     ] = 1.0,
@@ -1365,7 +1394,7 @@ def m2_meaning(
     names: Annotated[
         str | None, typer.Option(help="Tokenizations, e.g. 'bpe-32000,ac-16,eqinfo-16-16'.")
     ] = None,
-    total: Annotated[str, typer.Option("--bytes", help="Text to look at.")] = "2M",
+    total: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="Text to look at.")] = "2M",
 ) -> None:
     """Do tokens keep their meaning: the entropy of the text where one begins, given it."""
     from .m2 import command

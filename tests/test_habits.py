@@ -194,6 +194,20 @@ def test_several_files_get_a_line_for_all(nzip_cli, tmp_path):
     assert lines[2].startswith(f"2 files: {2 * len(ENGLISH)} -> ")
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("nzip decomp", "decompress"),
+        ("nzip compress --output-dir-m", "--output-dir-mirror"),
+        ("nzip compress --model sm", "small-3"),
+        ("nzip m2 comp", "compare"),
+    ],
+)
+def test_the_shell_completes_commands_options_and_models(nzip_cli, words, found):
+    env = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert ok(nzip_cli(env={**env, "_NZIP_COMPLETE": "complete_bash"})).decode().strip() == found
+
+
 # ---- nzgrep ----
 
 
