@@ -837,17 +837,14 @@ def make_prior(
     force: Force = False,
 ) -> None:
     """Choose samples of your own data that nzip reads before each block (-D): for small records."""
-    from .corpus import find_files, open_text, read_documents
-    from .output import atomic_output
+    from .corpus import Documents, find_files
+    from .output import atomic_output, check_output
     from .prior import Prior, choose
 
-    files = find_files(paths)
-    samples: Iterator[bytes]
-    if split is SampleSplit.lines:
-        samples = (line.rstrip(b"\r\n") for path in files for line in open_text(path))
-    else:
-        samples = read_documents(files, split.value)
-    chosen = Prior(choose(samples, _parse_size(size), seed))
+    check_output(output, force)
+    samples = Documents(find_files(paths), split.value)
+    with Bar(output.name, lambda: View(samples.done, samples.total)):
+        chosen = Prior(choose(samples, _parse_size(size), seed))
     with atomic_output(output, replace=force) as stream:
         stream.write(chosen.dump())
     print(f"{output}: prior {chosen.digest.hex()[:8]}, {len(chosen.samples):,} bytes of samples")
@@ -1133,7 +1130,13 @@ class SplitName(StrEnum):
 
 @app.command()
 def tokenize(
-    paths: Annotated[list[Path], typer.Argument(help="Text files, *.zst, folders.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Text, folders, or - for stdin; what gzip, zstd, xz, bzip2 or nzip compressed,"
+            " and Parquet."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The file to write: .bin, .npy or .parquet.")
     ],
@@ -1155,9 +1158,15 @@ def tokenize(
     split: Annotated[
         SplitName,
         typer.Option(
-            help="Documents: each file one, separated by NUL bytes, or the text of JSON lines."
+            help="Documents: each file one, separated by NUL bytes, or a field of JSON lines."
         ),
     ] = SplitName.file,
+    field: Annotated[
+        str | None, typer.Option(help="The field of JSON lines. Default: text.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of Parquet files that holds the texts.")
+    ] = None,
     eos: Annotated[
         bool | None,
         typer.Option(
@@ -1167,6 +1176,7 @@ def tokenize(
     ] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    progress: ShowProgress = None,
 ) -> None:
     """Turn text into tokens for training: uint16 or uint8, with an index of the documents."""
     from .tokens import command
@@ -1176,8 +1186,11 @@ def tokenize(
         output,
         tokenization.value,
         split=split.value,
+        field=field,
+        column=column,
         eos=eos,
         force=force,
+        progress=progress,
         model=model,
         window=window,
         token_bits=token_bits,
