@@ -899,6 +899,15 @@ def bench(
     level: Level = modes.DEFAULT_LEVEL,
     threads: Threads = None,
     model: ModelName = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            "-D",
+            "--prior",
+            metavar="FILE",
+            help="Also nzip with this prior, and zstd -19 with the same bytes as dictionary.",
+        ),
+    ] = None,
     only: Annotated[
         str | None, typer.Option("--only", help="Compressors to run, e.g. 'nzip ac,zstd -19'.")
     ] = None,
@@ -925,7 +934,12 @@ def bench(
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other")
     codecs = runner.codecs(
-        level=level, threads=threads, model=model, only=only, frontier=plot is not None
+        level=level,
+        threads=threads,
+        model=model,
+        only=only,
+        frontier=plot is not None,
+        prior=_load_prior(prior),
     )
     if plot is not None:
         evaluate.plots()  # before an hour of measuring, not after it
@@ -1095,15 +1109,17 @@ def evaluate_model(
         rows = [dict(zip(columns, (p.first, p.last, p.bpb, p.bytes), strict=True)) for p in points]
     else:
         columns = ["file", "bytes", "bpb"]
-        rows = [
-            {
-                "file": str(path),
-                "bytes": len(text),
-                "bpb": evaluate.bits_per_byte(m1, text, adapt, threads),
-            }
-            for path, text in zip(files, texts, strict=True)
-        ]
         size = sum(map(len, texts))
+        watches: list[Any] = []
+        with Bar(m1.name, lambda: View(sum(watch.done for watch in [*watches]), size)):
+            rows = [
+                {
+                    "file": str(path),
+                    "bytes": len(text),
+                    "bpb": evaluate.bits_per_byte(m1, text, adapt, threads, watches),
+                }
+                for path, text in zip(files, texts, strict=True)
+            ]
         if len(rows) > 1 and size:
             bits = sum(float(row["bpb"]) * int(row["bytes"]) for row in rows if row["bytes"])
             rows.append({"file": "total", "bytes": size, "bpb": bits / size})

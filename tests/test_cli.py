@@ -368,6 +368,24 @@ def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
     failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
 
 
+def test_bench_has_rows_behind_a_prior(nzip_cli, text, tmp_path):
+    (tmp_path / "samples").write_bytes(ENGLISH)
+    only = "nzip -1 -D,nzip ac,zstd -19 -D,zstd -19"
+    args = ["bench", "--json", "--level", "1", "-D", "samples", "--only", only, "file.txt"]
+    rows = {row["codec"]: row for row in json.loads(ok(nzip_cli(*args))) if row["file"] != "total"}
+    assert list(rows) == only.split(",")
+    assert all(row["verified"] for row in rows.values())
+    assert rows["nzip -1 -D"]["compressed"] < rows["nzip ac"]["compressed"]
+    assert rows["zstd -19 -D"]["compressed"] < rows["zstd -19"]["compressed"]
+    rows = json.loads(ok(nzip_cli(*args, "--adjusted")))
+    sizes = {row["codec"]: row["compressed"] for row in rows if row["file"] == "total"}
+    assert (
+        sizes["zstd -19 -D"]
+        == sizes["zstd -19"] - rows[3]["compressed"] + len(ENGLISH) + (rows[2]["compressed"])
+    )
+    failed(nzip_cli("bench", "--only", "zstd -19 -D", "file.txt"), "no such compressor")
+
+
 def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     pytest.importorskip("matplotlib")
     only = "nzip -1,nzip -2,gzip -1,bzip2 -9"

@@ -19,6 +19,7 @@ from typing import Any
 
 from .. import modes
 from ..files import Job, Sizes
+from ..prior import Prior
 from ..progress import Bar, View
 from ..stream import Compressor
 
@@ -124,6 +125,22 @@ def _zstd(level: int) -> Codec:
     )
 
 
+def _with_prior(prior: Prior, threads: int | None, level: int, model: str | None) -> list[Codec]:
+    """nzip behind the prior, and zstd with the same bytes as its dictionary."""
+    import zstandard
+
+    mine = _nzip(f"nzip -{level} -D", threads, "ac", level, model, prior=prior)
+    samples = zstandard.ZstdCompressionDict(prior.samples)
+    theirs = Codec(
+        "zstd -19 -D",
+        zstandard.ZstdCompressor(19, dict_data=samples).compress,
+        zstandard.ZstdDecompressor(dict_data=samples).decompress,
+    )
+    for codec in (mine, theirs):
+        codec.model_bytes += len(prior.samples)
+    return [mine, theirs]
+
+
 def _xz(level: int, extreme: bool = False) -> Codec:
     import lzma
 
@@ -210,14 +227,17 @@ def codecs(
     model: str | None = None,
     only: str | None = None,
     frontier: bool = False,
+    prior: Prior | None = None,
 ) -> list[Codec]:
     """The compressors to compare: nzip's modes with the usual ones, or for the ``frontier`` every
-    level of nzip and of those that are found. ``only``: names, separated by commas.
+    level of nzip and of those that are found; with a prior also nzip and zstd with that. ``only``:
+    names, separated by commas.
 
     Raises ValueError.
     """
     usual = [
         _nzip("nzip ac", threads, "ac", level, model),
+        *(_with_prior(prior, threads, level, model) if prior else ()),
         _nzip("nzip static", threads, "static"),
         _nzip("nzip eqinfo 16", threads, "eqinfo", model=model, window=16),
         _nzip("nzip eqinfo 32", threads, "eqinfo", model=model, window=32),
