@@ -620,7 +620,7 @@ def decompress(
         models.load(model)
     behind = _load_prior(prior)  # found by what the frames say
     if part is not None:
-        _decompress_range(files, part, output, force)
+        _decompress_range(files, part, None if output == STDIO else output, force)
         return
     if recover and pass_through:
         raise typer.BadParameter("--recover and --pass-through exclude each other")

@@ -467,6 +467,7 @@ def test_a_range_of_the_content(nzip_cli, text):
     ok(nzip_cli("compress", "-1", "-B", "64K", "file.txt"))
     want = (ENGLISH * 3)[500:1100]
     assert ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz")) == want
+    assert ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz", "-o", "-")) == want
     ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz", "-o", "part"))
     assert (text.parent / "part").read_bytes() == want
     failed(nzip_cli("decompress", "--range", "1M:600", "file.txt.nz"), "the content has")
