@@ -1,5 +1,5 @@
 # The developer's manual: what there is to do, and how.
-.PHONY: build lint format type test deep tables bench exact fuzz fuzz-replay fuzz-merge clean
+.PHONY: build lint format type test deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
 
 KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portable.c engine_avx2.c engine_avx512.c engine_neon.c engine_dotprod.c)
 FUZZ = build/fuzz
@@ -29,6 +29,9 @@ deep:             ## property tests with 1,000 examples each
 
 tables:           ## rewrite nzip/kernel/tables.h from nzip/reference.py
 	python tools/make_tables.py
+
+man:              ## rewrite man/ from the texts of --help
+	python tools/make_man.py
 
 bench:            ## coder and command line, beside their peers
 	python benchmarks/coder.py && nzip bench examples/corpus

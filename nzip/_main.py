@@ -188,6 +188,19 @@ def unnzip() -> int:
     return main(["-d", *sys.argv[1:]])
 
 
+def grep() -> int:
+    """``nzgrep``: search compressed files."""
+    _fill_closed()
+    _catch_signals()
+    try:
+        from .grep import run
+
+        code = run(sys.argv[1:])
+    except Signalled as signalled:
+        return _die(signalled.number)
+    return _die(-code) if code < 0 else code
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
     _fill_closed()

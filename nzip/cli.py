@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import mmap
 import os
 import signal
+import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -19,14 +21,25 @@ import typer
 from . import __version__, modes
 from ._main import describe
 from .errors import FormatError, NzipError
-from .files import STDIO, Job, Sizes, expand_folders
+from .files import (
+    STDIO,
+    SUFFIX,
+    Job,
+    Sizes,
+    expand_folders,
+    listed,
+    looks_compressed,
+    whole,
+)
 from .frame import MAGIC
 from .output import write_all
+from .progress import Bar, View, human
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from .prior import Prior
+    from .stream import Compressor
 
 WIDE = 1000  # columns of a table that no terminal shows
 
@@ -71,6 +84,43 @@ Threads = Annotated[
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was done.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Go into folders.")]
+FileLists = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--filelist",
+        "--files",
+        metavar="FILE",
+        help="Also the files whose names are in FILE, one a line; - for stdin.",
+    ),
+]
+Suffix = Annotated[
+    str,
+    typer.Option(
+        "-S", "--suffix", metavar=".SUF", help=f"Of compressed files, instead of {SUFFIX}."
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "-M",
+        "--memory",
+        metavar="SIZE",
+        help="Take no more memory than this, e.g. 500M: with fewer threads, and with an error if"
+        " one is too many.",
+    ),
+]
+Flat = Annotated[
+    Path | None,
+    typer.Option("--output-dir-flat", metavar="DIR", help="Write all outputs into this folder."),
+]
+Mirror = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir-mirror",
+        metavar="DIR",
+        help="Write outputs into this folder, with the folders of the inputs' names.",
+    ),
+]
 ShowProgress = Annotated[
     bool | None, typer.Option("--progress/--no-progress", help="Progress bar on stderr.")
 ]
@@ -143,23 +193,28 @@ UnusedMode = Annotated[str | None, typer.Option("-m", "--mode", hidden=True)]
 UnusedWindow = Annotated[str | None, typer.Option("-w", "--window", hidden=True)]
 UnusedResets = Annotated[str | None, typer.Option("--reset-every", hidden=True)]
 UnusedContext = Annotated[str | None, typer.Option("--context", hidden=True)]
+UnusedBlocks = Annotated[str | None, typer.Option("-B", "--block-size", hidden=True)]
+UnusedExclude = Annotated[bool, typer.Option("--exclude-compressed", hidden=True)]
 UnusedAdapt = Annotated[bool | None, typer.Option("--adapt/--no-adapt", hidden=True)]
 
-ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.")]
+
+def _complete_model(incomplete: str) -> list[str]:
+    """Names of installed models, for the shell."""
+    from . import models
+
+    return [path.stem for path in models.networks() if path.stem.startswith(incomplete)]
+
+
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="Name or file of a model.", autocompletion=_complete_model),
+]
 
 
 def _fail(path: Path, error: BaseException) -> None:
     text = describe(error)
     name = "(stdin)" if path == STDIO else str(path)
     print(f"nzip: {text}" if text.startswith(name) else f"nzip: {name}: {text}", file=sys.stderr)
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def _stdin() -> IO[bytes]:
@@ -176,58 +231,39 @@ def _stdout() -> IO[bytes]:
     return sys.stdout.buffer
 
 
-class _Bar:
-    """A progress line on stderr, from the first second on, if that is a terminal.
+def _bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: bool) -> Bar:
+    """The progress bar for work on a file (or "-"), which is, or is not, compressed."""
 
-    A thread of its own draws it from the work done so far, which is counted inside blocks.
-    """
+    start = 0
+    if path == STDIO:
+        with suppress(OSError, ValueError):
+            start = os.lseek(_stdin().fileno(), 0, os.SEEK_CUR)  # before any of it is read
 
-    def __init__(self, wanted: bool | None, quiet: bool, path: Path, sizes: Sizes, packed: bool):
-        self._on = wanted if wanted is not None else sys.stderr.isatty() and not quiet
-        self._path, self._sizes, self._packed = path, sizes, packed
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._draw, daemon=True)
-        if self._on:
-            self._thread.start()
+    @functools.cache  # found by the bar's thread: files that are done at once need none
+    def totals() -> tuple[int | None, int | None]:
+        """Bytes of content and compressed, where they can be known."""
+        with suppress(OSError, ValueError, NzipError), ExitStack() as stack:
+            source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None, None
+            if not packed:
+                return status.st_size - start, None
+            if start == 0:
+                from .inspect import inspect
 
-    def _total(self) -> int | None:
-        """Bytes of content that there are to do, if that can be known."""
-        if self._path == STDIO or not self._path.is_file():
-            return None
-        if not self._packed:
-            return self._path.stat().st_size
-        from .inspect import inspect_file
+                data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+                return int(inspect(stack.enter_context(data), "")["content"]), status.st_size
+        return None, None
 
-        with suppress(OSError, NzipError):
-            return int(inspect_file(self._path)["content"])
-        return None
+    def look() -> View:
+        total, small = totals()
+        view = sizes.view(total, small)
+        # A file that grew while it was read has no total.
+        return view if total is None or view.done <= total else view._replace(total=None)
 
-    def _draw(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        if self._over.wait(0.5):
-            return
-        total, began = self._total(), time.monotonic() - 0.5
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(self._path.name or str(self._path), total=total, state="")
-            while not self._over.wait(0.2):
-                done, seconds = self._sizes.done, time.monotonic() - began
-                state = f"{_human(done)}, {_human(done / seconds)}/s"
-                if total and done:
-                    left = (total - done) * seconds / done
-                    state = f"{100 * done / total:.0f} % {state}, {left:.0f} s left"
-                bar.update(task, completed=done, state=state)
-
-    def close(self) -> None:
-        self._over.set()
-        if self._on:
-            self._thread.join()
+    name = "(stdin)" if path == STDIO else path.name
+    return Bar(name, look, False if quiet and wanted is None else wanted)
 
 
 class _Baselines:
@@ -252,11 +288,14 @@ class _Baselines:
         return ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
 
 
-def _summary(name: str, large: int, small: int, seconds: float, more: str = "") -> None:
+def _summary(name: str, sizes: Sizes, compressing: bool, seconds: float, more: str = "") -> None:
+    large, small = sizes.read, sizes.written
+    if not compressing:
+        large, small = small, large
     ratio = large / small if small else 0.0
     bits = f", {8 * small / large:.3f} bpb" if large else ""
-    speed = _human(large / max(seconds, 1e-9))
-    line = f"{name}: {large:,} -> {small:,} bytes, ratio {ratio:.3f}{bits}, {speed}/s"
+    speed = human(large / max(seconds, 1e-9))
+    line = f"{name}: {sizes.read:,} -> {sizes.written:,} bytes, ratio {ratio:.3f}{bits}, {speed}/s"
     print(f"{line} ({more})" if more else line, file=sys.stderr)
 
 
@@ -268,7 +307,7 @@ def _confirm(target: Path) -> bool:
 
 
 def _run(
-    paths: list[Path] | None,
+    paths: list[Path],
     job: Job,
     *,
     output: Path | None,
@@ -278,59 +317,109 @@ def _run(
     verbose: bool,
     progress: bool | None,
     compare: bool = False,
+    exclude: bool = False,
 ) -> None:
     """Work through the files; go on after an error; exit with 1 if there was one."""
     compressing = job.make_compressor is not None
-    if output is not None and stdout:
-        raise typer.BadParameter("-o and -c exclude each other")
-    if output is not None and (recursive or len(paths or [STDIO]) != 1):
+    if output == STDIO:
+        output, stdout = None, True
+    elif output is not None:  # which -c does not change: it says where more clearly
+        stdout = False
+    if output is not None and (recursive or len(paths) != 1):
         raise typer.BadParameter("-o takes exactly one input")
+    if job.folder is not None and (output is not None or stdout):
+        raise typer.BadParameter("a folder for outputs goes with neither -o nor -c")
+    all_sizes, began_all, count = Sizes(), time.monotonic(), 0
+    talks = not quiet and (verbose or compare or sys.stderr.isatty())
 
     def work(path: Path) -> None:
+        nonlocal count
+        if exclude and path.is_file() and looks_compressed(path):
+            if verbose:
+                print(f"nzip: {path}: looks compressed; skipped", file=sys.stderr)
+            return
         sizes = Sizes()
         to_stdout = stdout or (path == STDIO and output is None)
-        bar = _Bar(progress, quiet, path, sizes, packed=not compressing)
         began = time.monotonic()
         baselines = _Baselines() if compare else None
         job.observe = baselines.feed if baselines else None
         name = "(stdin)" if path == STDIO else str(path)
-        try:
-            if to_stdout:
-                target = "stdout"
+        show = functools.partial(_bar, path, sizes, not compressing, progress, quiet)
+        if to_stdout:
+            target = "stdout"
+            with show():
                 _to_stdout(path, job, sizes)
-            else:
-                place = output or job.target(path)
-                target = str(place)
-                _to_file(path, place, job, sizes)
-        finally:
-            bar.close()
+        else:
+            place = output or job.target(path)
+            target = str(place)
+            _to_file(path, place, job, sizes, show, named=output is not None)
+        count += 1
+        all_sizes.read += sizes.read
+        all_sizes.written += sizes.written
         for line in job.lost or ():
             print(f"nzip: {name}: {line}", file=sys.stderr)
-        if not quiet and (verbose or compare or (sys.stderr.isatty() and not to_stdout)):
+        if talks and (verbose or compare or not to_stdout):
             seconds = time.monotonic() - began
-            large, small = sorted((sizes.read, sizes.written), reverse=True)
-            if compressing:
-                large, small = sizes.read, sizes.written
             more = baselines.close() if baselines else ""
-            _summary(f"{name} -> {target}", large, small, seconds, more)
+            _summary(f"{name} -> {target}", sizes, compressing, seconds, more)
         if job.lost:
             job.lost.clear()
             raise typer.Exit(1)
 
-    _each(paths or [STDIO], work, recursive, compressed=not compressing)
+    try:
+        _each(paths, work, recursive, compressed=not compressing, suffix=job.suffix)
+    finally:
+        if talks and count > 1 and (verbose or compare or not stdout):
+            seconds = time.monotonic() - began_all
+            _summary(f"{count} files", all_sizes, compressing, seconds)
 
 
-def _to_file(path: Path, target: Path, job: Job, sizes: Sizes) -> None:
+def _job(
+    make: Callable[[], Compressor] | None,
+    *,
+    suffix: str,
+    memory: str | None,
+    flat: Path | None,
+    mirror: Path | None,
+    **settings: Any,
+) -> Job:
+    """A job with what compress and decompress have in common. Raises BadParameter."""
+    if not suffix or "/" in suffix or os.sep in suffix:
+        raise typer.BadParameter(f"{suffix!r} is no suffix")
+    if flat is not None and mirror is not None:
+        raise typer.BadParameter("--output-dir-flat and --output-dir-mirror exclude each other")
+    return Job(
+        make,
+        max_memory=None if memory is None else _parse_size(memory),
+        suffix=suffix,
+        folder=flat if mirror is None else mirror,
+        mirror=mirror is not None,
+        **settings,
+    )
+
+
+def _inputs(files: list[Path] | None, lists: list[Path] | None) -> list[Path]:
+    """The files given, by name and in lists; stdin if there are neither."""
+    if not files and not lists:
+        return [STDIO]
+    return [*(files or ()), *listed(lists or [], _stdin)]
+
+
+def _to_file(
+    path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar], named: bool
+) -> None:
     """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
     stdin = _stdin() if path == STDIO else None
     try:
-        job.to_file(path, stdin, target, sizes)
+        with show():
+            job.to_file(path, stdin, target, sizes, named)
     except FileExistsError:
         if not _confirm(target):
             raise
         job.force, force = True, job.force
         try:
-            job.to_file(path, stdin, target, sizes)
+            with show():
+                job.to_file(path, stdin, target, sizes, named)
         finally:
             job.force = force
 
@@ -386,6 +475,7 @@ def compress(
         typer.Option(
             "-B",
             "--block-size",
+            metavar="SIZE",
             help="64K to 16M: smaller blocks can be read alone and in parallel, and cost size.",
         ),
     ] = None,
@@ -398,6 +488,18 @@ def compress(
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
+    flat: Flat = None,
+    mirror: Mirror = None,
+    exclude: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-compressed",
+            help="Leave out files that begin as archives, pictures, sound and films do.",
+        ),
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also say what gzip -9 and zstd -19 would reach.")
     ] = False,
@@ -420,12 +522,22 @@ def compress(
             prior=behind,
             block_size=None if block_size is None else _parse_size(block_size),
             threads=threads,
+            max_memory=job.max_memory,
         )
 
+    job = _job(
+        make,
+        suffix=suffix,
+        memory=memory,
+        flat=flat,
+        mirror=mirror,
+        threads=threads,
+        force=force,
+        remove=remove and not keep,
+    )
     make().close()  # a wrong setting is found before a file is touched
-    job = Job(make, threads=threads, force=force, remove=remove and not keep)
     _run(
-        files,
+        _inputs(files, filelist),
         job,
         output=output,
         stdout=stdout,
@@ -434,6 +546,7 @@ def compress(
         verbose=verbose,
         progress=progress,
         compare=compare,
+        exclude=exclude,
     )
 
 
@@ -450,7 +563,8 @@ def decompress(
     quiet: Quiet = False,
     verbose: Verbose = False,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", help="Fail on more output, e.g. 500M or 2GiB.")
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="Fail on more output, e.g. 500M or 2GiB."),
     ] = None,
     recover: Annotated[
         bool,
@@ -461,7 +575,12 @@ def decompress(
         ),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", help="A model that need not be in a folder of models.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="A model that need not be in a folder of models.",
+            autocompletion=_complete_model,
+        ),
     ] = None,
     prior: PriorFile = None,
     part: Annotated[
@@ -472,6 +591,18 @@ def decompress(
             help="Only this part of the content, e.g. 1M:64K; decodes the blocks that hold it.",
         ),
     ] = None,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
+    flat: Flat = None,
+    mirror: Mirror = None,
+    pass_through: Annotated[
+        bool,
+        typer.Option(
+            "--pass-through",
+            help="Copy what is not compressed by nzip as it is; -cf does so too.",
+        ),
+    ] = False,
     progress: ShowProgress = None,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -479,6 +610,8 @@ def decompress(
     reset_every: UnusedResets = None,
     context: UnusedContext = None,
     adapt: UnusedAdapt = None,
+    block_size: UnusedBlocks = None,
+    exclude: UnusedExclude = False,
 ) -> None:
     """Decompress FILE.nz to FILE, or stdin to stdout."""
     if model is not None:
@@ -487,18 +620,26 @@ def decompress(
         models.load(model)
     behind = _load_prior(prior)  # found by what the frames say
     if part is not None:
-        _decompress_range(files, part, output, force)
+        _decompress_range(files, part, None if output == STDIO else output, force)
         return
-    job = Job(
+    if recover and pass_through:
+        raise typer.BadParameter("--recover and --pass-through exclude each other")
+    to_stdout = output == STDIO or (stdout and output is None)
+    job = _job(
         None,
+        suffix=suffix,
+        memory=memory,
+        flat=flat,
+        mirror=mirror,
         threads=threads,
         max_output=None if max_size is None else _parse_size(max_size),
         force=force,
         remove=remove and not keep,
         lost=[] if recover else None,
+        pass_through=pass_through or (force and to_stdout and not recover),
     )
     _run(
-        files,
+        _inputs(files, filelist),
         job,
         output=output,
         stdout=stdout,
@@ -595,14 +736,15 @@ def _each(
     work: Callable[[Path], None],
     recursive: bool = False,
     compressed: bool = False,
+    suffix: str = SUFFIX,
 ) -> None:
     """Do ``work`` on every file; report errors and go on; exit with 1 if there was one.
 
-    recursive: go into folders, for the files that are, or are not, compressed.
+    recursive: go into folders, for the files that have, or do not have, the suffix.
     """
     failed = False
     for given in paths:
-        files = expand_folders([given], recursive, compressed)
+        files = expand_folders([given], recursive, compressed, suffix)
         while True:
             path = given
             try:
@@ -627,6 +769,7 @@ def check(
     recursive: Recursive = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    progress: ShowProgress = None,
     stdout: Annotated[bool, typer.Option("-c", "--stdout", hidden=True)] = False,
     level: Unused = None,
     mode: UnusedMode = None,
@@ -634,26 +777,26 @@ def check(
     reset_every: UnusedResets = None,
     context: UnusedContext = None,
     adapt: UnusedAdapt = None,
+    block_size: UnusedBlocks = None,
+    exclude: UnusedExclude = False,
     model: ModelName = None,
     prior: PriorFile = None,
+    suffix: Suffix = SUFFIX,
+    memory: Memory = None,
+    filelist: FileLists = None,
 ) -> None:
     """Check that files decompress, without writing anything; name the damaged blocks."""
 
     def work(path: Path) -> None:
-        job, sizes = Job(None, threads=threads), Sizes()
-        bar = _Bar(None, quiet, path, sizes, packed=True)
+        job, sizes = Job(None, threads=threads, max_memory=limit), Sizes()
         try:
-            if path == STDIO:
-                job.to_stream(_stdin(), None, sizes)
-            else:
-                with path.open("rb") as source:
-                    job.to_stream(source, None, sizes)
+            with _bar(path, sizes, True, progress, quiet), ExitStack() as stack:
+                source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+                job.to_stream(source, None, sizes)
         except FormatError:
             if path != STDIO:
                 _name_damage(path)
             raise
-        finally:
-            bar.close()
         if verbose and not quiet:
             print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
 
@@ -662,12 +805,13 @@ def check(
 
         models.load(model)
     behind = _load_prior(prior)
-    _each(files or [STDIO], work, recursive, compressed=True)
+    limit = None if memory is None else _parse_size(memory)
+    _each(_inputs(files, filelist), work, recursive, compressed=True, suffix=suffix)
     del behind
 
 
 def _name_damage(path: Path) -> None:
-    from .recover import Recovery, whole
+    from .recover import Recovery
 
     with path.open("rb") as source, suppress(NzipError):
         data = whole(source)
@@ -680,7 +824,9 @@ def _name_damage(path: Path) -> None:
 def make_prior(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of samples.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The prior's file.")],
-    size: Annotated[str, typer.Option("--size", help="Bytes of samples at most.")] = "64K",
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="Bytes of samples at most.")
+    ] = "64K",
     split: Annotated[
         SampleSplit,
         typer.Option(
@@ -691,17 +837,14 @@ def make_prior(
     force: Force = False,
 ) -> None:
     """Choose samples of your own data that nzip reads before each block (-D): for small records."""
-    from .corpus import find_files, open_text, read_documents
-    from .output import atomic_output
+    from .corpus import Documents, find_files
+    from .output import atomic_output, check_output
     from .prior import Prior, choose
 
-    files = find_files(paths)
-    samples: Iterator[bytes]
-    if split is SampleSplit.lines:
-        samples = (line.rstrip(b"\r\n") for path in files for line in open_text(path))
-    else:
-        samples = read_documents(files, split.value)
-    chosen = Prior(choose(samples, _parse_size(size), seed))
+    check_output(output, force)
+    samples = Documents(find_files(paths), split.value)
+    with Bar(output.name, lambda: View(samples.done, samples.total)):
+        chosen = Prior(choose(samples, _parse_size(size), seed))
     with atomic_output(output, replace=force) as stream:
         stream.write(chosen.dump())
     print(f"{output}: prior {chosen.digest.hex()[:8]}, {len(chosen.samples):,} bytes of samples")
@@ -709,16 +852,21 @@ def make_prior(
 
 @app.command()
 def info(
-    files: Annotated[list[Path], typer.Argument(help="Compressed files.")],
+    files: Annotated[list[Path], typer.Argument(help="Compressed files; - for stdin.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Say what files hold, without decoding them."""
-    from .inspect import inspect_file
+    from .inspect import inspect, inspect_file
 
     _end_with_the_reader()
     rows: list[dict[str, Any]] = []
+
+    def describe_file(path: Path) -> None:
+        stdin = path == STDIO
+        rows.append(inspect(whole(_stdin()), "(stdin)") if stdin else inspect_file(path))
+
     with suppress(typer.Exit):
-        _each(files, lambda path: rows.append(inspect_file(path)))
+        _each(files, describe_file)
     if as_json:
         import json
 
@@ -751,6 +899,15 @@ def bench(
     level: Level = modes.DEFAULT_LEVEL,
     threads: Threads = None,
     model: ModelName = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            "-D",
+            "--prior",
+            metavar="FILE",
+            help="Also nzip with this prior, and zstd -19 with the same bytes as dictionary.",
+        ),
+    ] = None,
     only: Annotated[
         str | None, typer.Option("--only", help="Compressors to run, e.g. 'nzip ac,zstd -19'.")
     ] = None,
@@ -767,6 +924,7 @@ def bench(
             " too), and draw size against speed into this PNG."
         ),
     ] = None,
+    progress: ShowProgress = None,
 ) -> None:
     """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
     from . import evaluate
@@ -776,11 +934,16 @@ def bench(
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other")
     codecs = runner.codecs(
-        level=level, threads=threads, model=model, only=only, frontier=plot is not None
+        level=level,
+        threads=threads,
+        model=model,
+        only=only,
+        frontier=plot is not None,
+        prior=_load_prior(prior),
     )
     if plot is not None:
         evaluate.plots()  # before an hour of measuring, not after it
-    results = runner.run(paths, codecs, adjusted=adjusted)
+    results = runner.run(paths, codecs, adjusted=adjusted, progress=progress)
     if plot is not None:
         report.plot_frontier(results, plot)
     write = report.as_json if as_json else report.as_csv if as_csv else None
@@ -809,7 +972,11 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Go on from this model (a name or a file): fine-tuning."),
+        typer.Option(
+            "--from",
+            help="Go on from this model (a name or a file): fine-tuning.",
+            autocompletion=_complete_model,
+        ),
     ] = None,
     tables: Annotated[
         str | None,
@@ -819,7 +986,9 @@ def train(
     ] = None,
     table_size: Annotated[
         str | None,
-        typer.Option(help="Bytes of tables, where they are trained anew. Default: 32M."),
+        typer.Option(
+            metavar="SIZE", help="Bytes of tables, where they are trained anew. Default: 32M."
+        ),
     ] = None,
     split: Annotated[
         Path | None,
@@ -836,6 +1005,7 @@ def train(
         str | None,
         typer.Option(
             "--bytes",
+            metavar="SIZE",
             help="Text to train on, e.g. 300M. Default: 300M, with --from one pass over the text.",
         ),
     ] = None,
@@ -939,15 +1109,17 @@ def evaluate_model(
         rows = [dict(zip(columns, (p.first, p.last, p.bpb, p.bytes), strict=True)) for p in points]
     else:
         columns = ["file", "bytes", "bpb"]
-        rows = [
-            {
-                "file": str(path),
-                "bytes": len(text),
-                "bpb": evaluate.bits_per_byte(m1, text, adapt, threads),
-            }
-            for path, text in zip(files, texts, strict=True)
-        ]
         size = sum(map(len, texts))
+        watches: list[Any] = []
+        with Bar(m1.name, lambda: View(sum(watch.done for watch in [*watches]), size)):
+            rows = [
+                {
+                    "file": str(path),
+                    "bytes": len(text),
+                    "bpb": evaluate.bits_per_byte(m1, text, adapt, threads, watches),
+                }
+                for path, text in zip(files, texts, strict=True)
+            ]
         if len(rows) > 1 and size:
             bits = sum(float(row["bpb"]) * int(row["bytes"]) for row in rows if row["bytes"])
             rows.append({"file": "total", "bytes": size, "bpb": bits / size})
@@ -974,7 +1146,13 @@ class SplitName(StrEnum):
 
 @app.command()
 def tokenize(
-    paths: Annotated[list[Path], typer.Argument(help="Text files, *.zst, folders.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Text, folders, or - for stdin; what gzip, zstd, xz, bzip2 or nzip compressed,"
+            " and Parquet."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The file to write: .bin, .npy or .parquet.")
     ],
@@ -996,9 +1174,15 @@ def tokenize(
     split: Annotated[
         SplitName,
         typer.Option(
-            help="Documents: each file one, separated by NUL bytes, or the text of JSON lines."
+            help="Documents: each file one, separated by NUL bytes, or a field of JSON lines."
         ),
     ] = SplitName.file,
+    field: Annotated[
+        str | None, typer.Option(help="The field of JSON lines. Default: text.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of Parquet files that holds the texts.")
+    ] = None,
     eos: Annotated[
         bool | None,
         typer.Option(
@@ -1008,6 +1192,7 @@ def tokenize(
     ] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    progress: ShowProgress = None,
 ) -> None:
     """Turn text into tokens for training: uint16 or uint8, with an index of the documents."""
     from .tokens import command
@@ -1017,8 +1202,11 @@ def tokenize(
         output,
         tokenization.value,
         split=split.value,
+        field=field,
+        column=column,
         eos=eos,
         force=force,
+        progress=progress,
         model=model,
         window=window,
         token_bits=token_bits,
@@ -1170,7 +1358,9 @@ def m2_compare(
         str | None, typer.Option(help="Tokenizations, e.g. 'bytes,bpe-32000,eqinfo-16-16'.")
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="Models, e.g. '0.6m,1.8m'.")] = None,
-    total: Annotated[str, typer.Option("--bytes", help="Text to train on.")] = "24M",
+    total: Annotated[
+        str, typer.Option("--bytes", metavar="SIZE", help="Text to train on.")
+    ] = "24M",
     budget: Annotated[
         float, typer.Option(min=0, help="Times the FLOPs that each size is given by default.")
     ] = 1.0,
@@ -1233,7 +1423,7 @@ def m2_meaning(
     names: Annotated[
         str | None, typer.Option(help="Tokenizations, e.g. 'bpe-32000,ac-16,eqinfo-16-16'.")
     ] = None,
-    total: Annotated[str, typer.Option("--bytes", help="Text to look at.")] = "2M",
+    total: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="Text to look at.")] = "2M",
 ) -> None:
     """Do tokens keep their meaning: the entropy of the text where one begins, given it."""
     from .m2 import command

@@ -1,17 +1,24 @@
-"""Files of text: found, opened, and cut into documents."""
+"""Files of text: found, opened by what they hold, and cut into documents."""
 
 from __future__ import annotations
 
+import functools
+import io
 import json
+import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
-
-import zstandard
+from typing import IO, Any
 
 from .errors import MALFORMED, FormatError
+from .files import STDIO
+from .frame import MAGIC, OTHERS, is_skippable
 
-SPLITS = ("file", "nul", "jsonl")
+SPLITS = ("file", "nul", "lines", "jsonl")
+PARQUET = b"PAR1"
+HEAD = 8  # bytes that tell what a file is
 
 
 def find_files(paths: list[Path]) -> list[Path]:
@@ -24,12 +31,122 @@ def find_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def open_text(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed on the way if its name ends in ``.zst``."""
-    if path.suffix != ".zst":
-        return path.open("rb")
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    return decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+def kind(head: bytes) -> str:
+    """What a file with these first bytes is: "nzip", "Parquet", a name in frame.OTHERS, or ""."""
+    if head.startswith(MAGIC):
+        return "nzip"
+    if head.startswith(PARQUET):
+        return "Parquet"
+    known = next((name for magic, name in OTHERS.items() if head.startswith(magic)), "")
+    if known == "bzip2" and head[4:8] != b"1AY&":  # three letters are soon a text's
+        return ""
+    return known or ("zstd" if is_skippable(head) else "")
+
+
+def _opened(source: IO[bytes], known: str) -> Any:
+    """A reader of the content. Raises FormatError for what is not opened here."""
+    if known == "nzip":
+        from .file import NzipFile
+
+        return NzipFile(source)
+    if known == "gzip":
+        import gzip
+
+        return gzip.GzipFile(fileobj=source)
+    if known == "xz":
+        import lzma
+
+        return lzma.LZMAFile(source)
+    if known == "bzip2":
+        import bz2
+
+        return bz2.BZ2File(source)
+    if known == "zstd":
+        return io.BufferedReader(_Zstd(source))
+    if known == "Parquet":
+        raise FormatError("a Parquet file; it has texts in columns (tokenize --column NAME)")
+    raise FormatError(f"a {known} file, which is not opened here")
+
+
+class _Rejoined(io.RawIOBase):
+    """What was read of a stream before, and then the stream."""
+
+    def __init__(self, head: bytes, source: IO[bytes]):
+        self._head, self._source = head, source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head[: len(buffer)] or self._source.read(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Zstd(io.RawIOBase):
+    """The content of zstd frames. zstandard's own reader takes a cut frame for a whole one."""
+
+    def __init__(self, source: IO[bytes]):
+        import zstandard
+
+        self._make = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+        self._source, self._frame = source, self._make()
+        self._packed = self._ready = b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            if self._frame.eof:
+                self._packed, self._frame, self._begun = (
+                    self._frame.unused_data,
+                    self._make(),
+                    False,
+                )
+            self._packed = self._packed or self._source.read(1 << 17)
+            if not self._packed:
+                if self._begun:
+                    raise EOFError
+                return 0
+            self._ready, self._packed, self._begun = self._frame.decompress(self._packed), b"", True
+        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _damage(error: Exception) -> bool:
+    """True for what the readers of other formats raise for damaged data."""
+    names = ("BadGzipFile", "LZMAError", "ZstdError")
+    unnamed = isinstance(error, OSError) and error.errno is None  # bz2's
+    return isinstance(error, EOFError | zlib.error) or type(error).__name__ in names or unnamed
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of stdin for "-"; what gzip, zstd, xz, bzip2 and nzip compressed is
+    decompressed, whatever its name. Raises FormatError, with the name, for other archives and for
+    damaged data."""
+    with ExitStack() as stack:
+        source: Any = sys.stdin.buffer if path == STDIO else stack.enter_context(path.open("rb"))
+        head = source.read(HEAD)
+        if source.seekable():
+            source.seek(-len(head), io.SEEK_CUR)
+        else:
+            source = io.BufferedReader(_Rejoined(head, source))
+        known = kind(head)
+        try:
+            yield stack.enter_context(_opened(source, known)) if known else source
+        except FormatError as error:
+            text = str(error)
+            raise FormatError(text if str(path) in text else f"{path}: {text}") from error
+        except Exception as error:
+            if known and _damage(error):
+                what = "end early" if isinstance(error, EOFError) else f"are damaged: {error}"
+                raise FormatError(f"{path}: the {known} data {what}") from error
+            raise
 
 
 def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[bytes]:
@@ -50,45 +167,127 @@ def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[b
         yield rest
 
 
-def read_documents(paths: list[Path], split: str = "file") -> Iterator[bytes]:
-    """Documents of files: each file one; or separated by NUL bytes; or the "text" of each line of
-    JSON. Raises FormatError for a line without one, ValueError for another ``split``."""
-    if split not in SPLITS:
-        raise ValueError(f"documents are split by {', '.join(SPLITS)}, not by {split!r}")
-    for path in paths:
-        if split == "nul":
-            yield from documents(path)
-        elif split == "jsonl":
-            yield from _json_texts(path)
-        else:
-            with open_text(path) as stream:
-                yield stream.read()
+class Documents:
+    """The documents of files; again and again, if none of them is stdin.
+
+    split: each file is one; or they are separated by NUL bytes; or each line is one; or the field
+    of that name in each line of JSON. Rows of a column of Parquet files are documents too. Raises
+    FormatError for what is not such a file, ImportError for Parquet without pyarrow, ValueError for
+    another split.
+
+    ``done``: bytes of the files whose documents were taken and, since the next one was asked for,
+    dealt with. ``total``: bytes of all, None where that cannot be known.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        split: str = "file",
+        field: str | None = None,
+        column: str | None = None,
+    ):
+        if split not in SPLITS:
+            raise ValueError(f"documents are split by {', '.join(SPLITS)}, not by {split!r}")
+        if field is not None and split != "jsonl":
+            raise ValueError("a field is of JSON lines: split by jsonl")
+        self.paths, self.split, self.field, self.column = paths, split, field or "text", column
+        self.done = 0
+
+    @functools.cached_property
+    def total(self) -> int | None:
+        if STDIO in self.paths:
+            return None
+        return sum(
+            path.stat().st_size if _parquet(path) else file_size(path) for path in self.paths
+        )
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.done = 0
+        for path in self.paths:
+            if self.column is not None and path != STDIO and _parquet(path):
+                yield from self._rows(path)
+            elif self.split == "nul":
+                for document in documents(path):
+                    yield document
+                    self.done += len(document) + 1
+            elif self.split == "file":
+                with open_text(path) as stream:
+                    document = stream.read()
+                yield document
+                self.done += len(document)
+            else:
+                yield from self._lines(path)
+
+    def _lines(self, path: Path) -> Iterator[bytes]:
+        with open_text(path) as stream:
+            for number, line in enumerate(stream, 1):
+                if self.split == "lines":
+                    yield line.rstrip(b"\r\n")
+                elif line.strip():
+                    yield self._text(line, path, number)
+                self.done += len(line)
+
+    def _text(self, line: bytes, path: Path, number: int) -> bytes:
+        try:
+            text = json.loads(line)[self.field]
+            if isinstance(text, str):
+                return text.encode("utf-8", "surrogatepass")
+        except MALFORMED:
+            pass
+        raise FormatError(f"{path}: line {number} is no JSON object with a text {self.field!r}")
+
+    def _rows(self, path: Path) -> Iterator[bytes]:
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError:
+            raise ImportError("Parquet files need pyarrow: pip install pyarrow") from None
+        try:
+            file = pq.ParquetFile(path)
+        except pa.ArrowException as error:
+            raise FormatError(f"{path}: {error}") from error
+        with file:
+            names = file.schema_arrow.names
+            if self.column not in names:
+                raise FormatError(
+                    f"{path}: no column {self.column!r} (there are {', '.join(names)})"
+                )
+            kind_of = file.schema_arrow.field(self.column).type
+            texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
+            if not any(test(kind_of) for test in (*texts, pa.types.is_large_binary)):
+                raise FormatError(f"{path}: the column {self.column!r} holds {kind_of}, not texts")
+            size, rows, done = path.stat().st_size, file.metadata.num_rows, self.done
+            for batch in file.iter_batches(1024, columns=[self.column]):
+                for value in batch.column(0).cast(pa.large_binary()).to_pylist():
+                    if value is not None:
+                        yield value
+                self.done += size * batch.num_rows // rows
+            self.done = done + size
 
 
-def _json_texts(path: Path) -> Iterator[bytes]:
-    number, rest = 0, b""
-    with open_text(path) as stream:
-        while chunk := stream.read(1 << 20):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                number += 1
-                if line.strip():
-                    yield _json_text(line, path, number)
-    if rest.strip():
-        yield _json_text(rest, path, number + 1)
-
-
-def _json_text(line: bytes, path: Path, number: int) -> bytes:
-    try:
-        return str(json.loads(line)["text"]).encode("utf-8", "surrogatepass")
-    except MALFORMED as error:
-        raise FormatError(f"{path}: line {number} is no JSON object with a text") from error
+def _parquet(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(PARQUET)) == PARQUET
 
 
 def file_size(path: Path) -> int:
-    """Decompressed size, from the zstd frame header where there is one."""
-    if path.suffix != ".zst":
-        return path.stat().st_size
+    """Bytes of content: what a header says of it, else a guess."""
+    size = path.stat().st_size
     with path.open("rb") as stream:
-        size = zstandard.frame_content_size(stream.read(32))
-    return size if size > 0 else path.stat().st_size * 4
+        head = stream.read(32)
+        known = kind(head)
+        if known == "zstd":
+            import zstandard
+
+            with suppress(zstandard.ZstdError):
+                size_there = zstandard.frame_content_size(head)
+                return size_there if size_there > 0 else 4 * size
+        if known == "gzip" and size > 18:
+            stream.seek(-4, io.SEEK_END)
+            content = int.from_bytes(stream.read(), "little")  # of the last member, modulo 2^32
+            return content if content > size else 4 * size
+    if known == "nzip":
+        from .inspect import inspect_file
+
+        return int(inspect_file(path)["content"])
+    return 4 * size if known in ("xz", "bzip2", "zstd") else size

@@ -27,7 +27,9 @@ def code_lengths(p1: np.ndarray, text: bytes) -> np.ndarray:
     return lengths
 
 
-def costs(model: Model, text: bytes, profile: int = 0) -> np.ndarray:
+def costs(
+    model: Model, text: bytes, profile: int = 0, watch: _predict.Watch | None = None
+) -> np.ndarray:
     """Code length of each byte of a block in bits, float64 [len(text)].
 
     The lanes are those of a block of that length, so bytes behind a lane's start know little. The
@@ -35,7 +37,7 @@ def costs(model: Model, text: bytes, profile: int = 0) -> np.ndarray:
     """
     import numpy as np
 
-    raw = _predict.ac_probabilities(model.predictor, profile, text)
+    raw = _predict.ac_probabilities(model.predictor, profile, text, watch=watch)
     return code_lengths(np.frombuffer(raw, np.uint16).reshape(-1, 8), text)
 
 
@@ -46,15 +48,26 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def bits_per_byte(
-    model: Model, data: bytes, adapt: bool = False, threads: int | None = None
+    model: Model,
+    data: bytes,
+    adapt: bool = False,
+    threads: int | None = None,
+    watches: list[_predict.Watch] | None = None,
 ) -> float:
     """Mean code length of a text in the blocks of M1 alone, or with ``adapt`` of the default level;
-    NaN without any text."""
+    NaN without any text. watches: gets one for each block, to follow the work by."""
     level = LEVELS[DEFAULT_LEVEL]
     blocks = list(pieces(data, level.block_size if adapt else PLAIN_BLOCK))
     profile = level.coding if adapt else 0
+    own = [_predict.Watch() for _ in blocks]
+    if watches is not None:
+        watches += own
+
+    def cost(block: bytes, watch: _predict.Watch) -> float:
+        return float(costs(model, block, profile, watch).sum())
+
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        total = sum(pool.map(lambda block: float(costs(model, block, profile).sum()), blocks))
+        total = sum(pool.map(cost, blocks, own))
     return total / len(data) if data else float("nan")
 
 

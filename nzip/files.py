@@ -7,20 +7,30 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
-from .errors import NzipError
+from .errors import LimitError, NzipError
+from .frame import MAGIC, OTHERS, Data, is_skippable
 from .output import atomic_output, check_output, write_all
+from .progress import View
 from .stream import READ_SIZE, Compressor, Decompressor, compress_chunks, decompress_chunks
+
+if TYPE_CHECKING:
+    from .recover import Recovery
 
 SUFFIX = ".nz"
 SHORT_SUFFIXES = {".tnz": ".tar"}
+MEDIA = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"\x1a\x45\xdf\xa3", b"OggS", b"fLaC", b"ID3"),
+    *(b"\xff\xfb", b"Rar!\x1a\x07", b"\x00\x00\x00\x0cjP"),
+)
 STDIO = Path("-")
 
 
@@ -34,39 +44,81 @@ class Sizes:
 
     read: int = 0
     written: int = 0
-    worker: Compressor | Decompressor | None = None
+    worker: Compressor | Decompressor | Recovery | None = None
+    base: int = 0  # bytes of content in frames that are over
+    passed: bool = False  # through, as it is
+    stage: str = ""  # of the work, each of which counts from 0
 
     @property
     def done(self) -> int:
         """Bytes of content that are coded or decoded so far."""
-        return self.base + self.worker.done if self.worker else 0
+        return self.base + (self.worker.workers.done if self.worker else 0)
 
-    base: int = 0  # in frames that are over
+    def follow(self, decompressor: Decompressor) -> None:
+        """Count on in the next frame."""
+        self.base, self.worker = self.done, decompressor
+
+    def begin(self, stage: str) -> None:
+        """Count anew."""
+        self.base, self.worker, self.stage = 0, None, stage
+
+    def view(self, total: int | None, packed: int | None = None) -> View:
+        """For a progress bar. total: bytes of content, packed: what they are compressed, None for
+        what is not known."""
+        worker = self.worker
+        if worker is None:
+            return View(self.done, total, stage=self.stage)
+        workers, ratio = worker.workers, None
+        if isinstance(worker, Compressor) and worker.packed:
+            ratio = workers.finished / worker.packed
+        elif total is not None and packed:
+            ratio = total / packed
+        if not isinstance(worker, Compressor | Decompressor):
+            total = worker.size
+        return View(
+            self.done,
+            total,
+            workers.pending,
+            workers.block_size,
+            workers.threads,
+            ratio,
+            self.stage,
+        )
 
 
-def compressed_name(path: Path, force: bool) -> Path:
+def compressed_name(path: Path, force: bool, suffix: str = SUFFIX) -> Path:
     """``FILE`` -> ``FILE.nz``. Raises SkippedError for a file that has the suffix."""
     if not path.name or path.name == "..":
         raise SkippedError("a folder; skipped (-r goes into it)")
-    if has_suffix(path) and not force:
+    if has_suffix(path, suffix) and not force:
         raise SkippedError(f"already has the suffix {path.suffix}; skipped")
-    return path.with_name(path.name + SUFFIX)
+    return path.with_name(path.name + suffix)
 
 
-def decompressed_name(path: Path) -> Path:
+def decompressed_name(path: Path, suffix: str = SUFFIX) -> Path:
     """``FILE.nz`` -> ``FILE``, ``FILE.tnz`` -> ``FILE.tar``. Raises SkippedError for others."""
-    suffix = path.suffix.lower()
-    if suffix == SUFFIX and path.stem:
-        return path.with_suffix("")
-    if suffix in SHORT_SUFFIXES:
-        return path.with_suffix(SHORT_SUFFIXES[suffix])
+    name, lower = path.name, path.name.lower()
+    for known in (suffix, SUFFIX):
+        if lower.endswith(known.lower()) and len(name) > len(known):
+            return path.with_name(name[: -len(known)])
+    if path.suffix.lower() in SHORT_SUFFIXES:
+        return path.with_suffix(SHORT_SUFFIXES[path.suffix.lower()])
     what = f"unknown suffix {path.suffix}" if path.suffix else "no suffix"
-    raise SkippedError(f"{what} (expected {SUFFIX}); name the output with -o or use -c")
+    raise SkippedError(f"{what} (expected {suffix}); name the output with -o or use -c")
 
 
-def has_suffix(path: Path) -> bool:
+def has_suffix(path: Path, suffix: str = SUFFIX) -> bool:
     """True if the name is that of a compressed file."""
-    return path.suffix.lower() in (SUFFIX, *SHORT_SUFFIXES)
+    return path.name.lower().endswith((suffix.lower(), SUFFIX, *SHORT_SUFFIXES))
+
+
+def looks_compressed(path: Path) -> bool:
+    """True for a file that begins as archives, pictures, sound and films do. Raises OSError."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head.startswith((MAGIC, *OTHERS, *MEDIA)) or is_skippable(head):
+        return True
+    return head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:] in (b"WEBP", b"AVI "))
 
 
 def _files_under(folder: Path) -> Iterator[Path]:
@@ -83,29 +135,57 @@ def _files_under(folder: Path) -> Iterator[Path]:
                 yield file
 
 
-def expand_folders(paths: list[Path], recursive: bool, compressed: bool) -> Iterator[Path]:
-    """The files to work on; under folders only those that (do not) have the suffix."""
+def expand_folders(
+    paths: list[Path], recursive: bool, compressed: bool | None, suffix: str = SUFFIX
+) -> Iterator[Path]:
+    """The files to work on; under folders only those that have the suffix, or only those that do
+    not, or with None all."""
     for path in paths:
         if recursive and path != STDIO and path.is_dir():
             for file in _files_under(path):
-                if has_suffix(file) == compressed:
+                if compressed is None or has_suffix(file, suffix) == compressed:
                     yield file
         else:
             yield path
 
 
-def check_input(path: Path, force: bool) -> os.stat_result:
-    """The status of a file that may be worked on. Raises SkippedError for other things."""
+def whole(source: IO[bytes]) -> Data:
+    """All of a stream; a file in the file system is mapped."""
+    try:
+        if source.tell() == 0:
+            return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # a pipe, an empty file
+        pass
+    return source.read()
+
+
+def check_input(path: Path, force: bool, named: bool = False) -> os.stat_result:
+    """The status of a file that may be worked on. Raises SkippedError for other things.
+
+    named: the output's name was given, so it does not come from a link's or a FIFO's: these are
+    read too.
+    """
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        if not force:
+        if not (force or named):
             raise SkippedError("a symbolic link; skipped (-f follows it)")
         status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise SkippedError("a folder; skipped (-r goes into it)")
+    if named and stat.S_ISFIFO(status.st_mode):
+        return status
     if not stat.S_ISREG(status.st_mode) and not force:
         raise SkippedError("not a regular file; skipped")
     return status
+
+
+def listed(lists: list[Path], stdin: Callable[[], IO[bytes]]) -> list[Path]:
+    """The names in files (or "-") of one name a line. Raises OSError."""
+    names = []
+    for path in lists:
+        data = stdin().read() if path == STDIO else path.read_bytes()
+        names += [os.fsdecode(line) for line in data.split(b"\n") if line]
+    return [Path(name) if name != "-" else Path(name).absolute() for name in names]
 
 
 @dataclass
@@ -119,40 +199,71 @@ class Job:
     remove: bool = False
     observe: Callable[[bytes], None] | None = None  # gets what was read
     lost: list[str] | None = None  # if given: go on behind damage, and note here what is missing
+    max_memory: int | None = None
+    suffix: str = SUFFIX
+    folder: Path | None = None  # where outputs go, if not beside their inputs
+    mirror: bool = False  # with the folders of the input's name
+    pass_through: bool = False  # decompressing: what is not nzip's goes through as it is
+    targets: set[Path] = field(default_factory=set)  # what this call has written
 
     def target(self, path: Path) -> Path:
-        """Where the output of ``path`` goes by default."""
+        """Where the output of ``path`` goes by default; makes the folder for it. Raises
+        SkippedError, NzipError and OSError."""
         if self.make_compressor is not None:
-            return compressed_name(path, self.force)
-        return decompressed_name(path)
+            place = compressed_name(path, self.force, self.suffix)
+        else:
+            place = decompressed_name(path, self.suffix)
+        if self.folder is None:
+            return place
+        if self.mirror:
+            if ".." in place.parts:
+                raise NzipError("a name with '..' has no place in a mirrored folder")
+            place = self.folder / place.relative_to(place.anchor)
+        else:
+            place = self.folder / place.name
+        if place in self.targets:
+            raise NzipError(f"another input has been written to {place} already")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
     def transform(self, source: IO[bytes], sizes: Sizes) -> Generator[bytes]:
         """The output for a stream, in chunks; keeps count."""
 
+        head = b""
+
         def read(size: int) -> bytes:
-            data = source.read(size)
+            nonlocal head
+            data, head = head or source.read(size), b""
             sizes.read += len(data)
             if self.observe is not None:
                 self.observe(data)
             return data
 
-        def follow(decompressor: Decompressor) -> None:
-            sizes.base, sizes.worker = sizes.done, decompressor
-
         recovery = None
-        if self.make_compressor is not None:
+        if self.pass_through:
+            while len(head) < 4 and (more := source.read(4 - len(head))):
+                head += more
+            sizes.passed = head[:3] != MAGIC and not is_skippable(head)
+        chunks: Generator[bytes]
+        if sizes.passed:
+            chunks = self._pass(read, sizes)
+        elif self.make_compressor is not None:
             sizes.worker = self.make_compressor()
             chunks = compress_chunks(read, sizes.worker)
         elif self.lost is not None:
-            from .recover import Recovery, whole
+            from .recover import Recovery
 
             data = whole(source)
             sizes.read = len(data)
-            recovery = Recovery(data)
-            chunks = recovery.content(self.threads, self.max_output)
+            sizes.worker = recovery = Recovery(data, self.threads, self.max_memory)
+            chunks = recovery.content(self.max_output)
         else:
             chunks = decompress_chunks(
-                read, threads=self.threads, max_output=self.max_output, follow=follow
+                read,
+                threads=self.threads,
+                max_output=self.max_output,
+                max_memory=self.max_memory,
+                follow=sizes.follow,
             )
         with contextlib.closing(chunks):  # an error in writing stops the threads
             for chunk in chunks:
@@ -160,6 +271,13 @@ class Job:
                 yield chunk
         if recovery is not None and self.lost is not None:
             self.lost += recovery.lost
+
+    def _pass(self, read: Callable[[int], bytes], sizes: Sizes) -> Generator[bytes]:
+        while data := read(READ_SIZE):
+            sizes.base += len(data)
+            if self.max_output is not None and sizes.base > self.max_output:
+                raise LimitError(f"the output would exceed the limit of {self.max_output} bytes")
+            yield data
 
     def to_stream(self, source: IO[bytes], output: IO[bytes] | None, sizes: Sizes) -> None:
         """From one stream to another; to nowhere for None."""
@@ -170,10 +288,18 @@ class Job:
         if output is not None:
             output.flush()
 
-    def to_file(self, path: Path, stdin: IO[bytes] | None, target: Path, sizes: Sizes) -> None:
-        """From a file (or "-", then from ``stdin``) to a file. Raises OSError, NzipError,
-        FileExistsError."""
-        status = None if path == STDIO else check_input(path, self.force)
+    def to_file(
+        self,
+        path: Path,
+        stdin: IO[bytes] | None,
+        target: Path,
+        sizes: Sizes,
+        named: bool = False,
+    ) -> None:
+        """From a file (or "-", then from ``stdin``) to a file. named: see ``check_input``. Raises
+        OSError, NzipError, FileExistsError."""
+        status = None if path == STDIO else check_input(path, self.force, named)
+        regular = status is not None and stat.S_ISREG(status.st_mode)
         with contextlib.suppress(FileNotFoundError):
             if status is not None and os.path.samestat(status, target.stat()):
                 raise SkippedError("input and output are the same file")
@@ -181,17 +307,26 @@ class Job:
         with contextlib.ExitStack() as stack:
             source = stdin if path == STDIO else stack.enter_context(path.open("rb"))
             assert source is not None
-            output = stack.enter_context(atomic_output(target, status, self.force))
+            like = status if regular else None
+            output = stack.enter_context(atomic_output(target, like, self.force))
             self.to_stream(source, output, sizes)
-        if self.remove and path != STDIO and not self.lost:
-            self._verify(path, target)
+        self.targets.add(target)
+        if self.remove and regular and not self.lost and not sizes.passed:
+            sizes.begin("verifying")
+            self._verify(path, target, sizes)
             path.unlink()
 
-    def _verify(self, path: Path, target: Path) -> None:
+    def _verify(self, path: Path, target: Path, sizes: Sizes) -> None:
         """Raise NzipError unless the compressed one of the two files holds the other."""
         packed, plain = (target, path) if self.make_compressor is not None else (path, target)
         with packed.open("rb") as stream:
-            unpacked = _fingerprint(decompress_chunks(stream.read, threads=self.threads))
+            chunks = decompress_chunks(
+                stream.read,
+                threads=self.threads,
+                max_memory=self.max_memory,
+                follow=sizes.follow,
+            )
+            unpacked = _fingerprint(chunks)
         with plain.open("rb") as stream:
             original = _fingerprint(iter(lambda: stream.read(READ_SIZE), b""))
         if unpacked != original:

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import frame, models
 from .errors import FormatError, ModelNotFoundError, TruncatedError
+from .files import whole
 
 
 def _describe(header: frame.Header) -> str:
@@ -31,15 +32,25 @@ def _model_name(prefix: bytes) -> str:
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
+    """What ``inspect`` says of a file. Raises FormatError's subclasses and OSError."""
+    with path.open("rb") as stream:
+        data = whole(stream)
+        try:
+            return inspect(data, str(path))
+        finally:
+            if isinstance(data, mmap.mmap):
+                data.close()
+
+
+def inspect(data: frame.Data, name: str) -> dict[str, Any]:
     """Sizes, modes and models of a file's frames.
 
     Keys: file, compressed, content (bytes), frames, blocks, modes, models, priors (first two bytes
-    of the hash), skippable. Raises
-    FormatError's subclasses and OSError. Checksums are not looked at.
+    of the hash), skippable. Raises FormatError's subclasses. Checksums are not looked at.
     """
     row: dict[str, Any] = {
-        "file": str(path),
-        "compressed": path.stat().st_size,
+        "file": name,
+        "compressed": len(data),
         "content": 0,
         "frames": 0,
         "blocks": 0,
@@ -48,26 +59,25 @@ def inspect_file(path: Path) -> dict[str, Any]:
         "priors": [],
         "skippable": 0,
     }
-    if row["compressed"] == 0:
-        raise TruncatedError("the file is empty")
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        while at < len(data):
-            if frame.is_skippable(data, at):
-                at = frame.skippable_end(data, at)
-                row["skippable"] += 1
-                continue
-            if row["frames"] and data[at : at + 3] != frame.MAGIC:
-                if data[at:].strip(b"\0"):
-                    raise FormatError("garbage behind the last frame")
-                break
-            at = _frame(data, at, row)
-        if at > len(data):
-            raise TruncatedError("the input ends inside a skippable frame")
+    if not len(data):
+        raise TruncatedError("the input is empty")
+    at = 0
+    while at < len(data):
+        if frame.is_skippable(data, at):
+            at = frame.skippable_end(data, at)
+            row["skippable"] += 1
+            continue
+        if row["frames"] and data[at : at + 3] != frame.MAGIC:
+            if data[at:].strip(b"\0"):
+                raise FormatError("garbage behind the last frame")
+            break
+        at = _frame(data, at, row)
+    if at > len(data):
+        raise TruncatedError("the input ends inside a skippable frame")
     return row
 
 
-def _frame(data: mmap.mmap, at: int, row: dict[str, Any]) -> int:
+def _frame(data: frame.Data, at: int, row: dict[str, Any]) -> int:
     header, at = frame.parse_header(data, at)
     total = 0
     while True:

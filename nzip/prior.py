@@ -45,6 +45,24 @@ def in_use() -> list[Prior]:
     return list(_known.values())
 
 
+class BlockWatch(Watch):
+    """Of a block, perhaps behind a prior: what is done of the samples is none of the block's."""
+
+    samples: Watch | None = None
+
+    def stop(self) -> None:
+        super().stop()
+        if self.samples is not None:
+            self.samples.stop()
+
+    def read_samples(self) -> Watch:
+        """The watch for what is read before the block; it stops with this one."""
+        self.samples = Watch()
+        if self.stopped:
+            self.samples.stop()
+        return self.samples
+
+
 class Prior:
     """Samples that are read before each block, and what was learned from them.
 
@@ -101,6 +119,8 @@ class Prior:
             idle = self._idle.setdefault(key, [])
             warm = idle.pop() if idle else None
         if warm is None:
+            if isinstance(watch, BlockWatch):
+                watch = watch.read_samples()
             warm = _predict.Warm(model.predictor, profile, self.samples, size, watch=watch)
         keep = size <= RECORD_MAX
         yield warm, keep

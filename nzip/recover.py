@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-import mmap
 import re
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO
 from zlib import crc32
 
 from . import frame, models, modes
@@ -81,45 +79,40 @@ class End:
     check: bytes | None
 
 
-def whole(source: IO[bytes]) -> frame.Data:
-    """All of a stream; a file in the file system is mapped."""
-    try:
-        return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # a pipe, an empty file
-        return source.read()
-
-
 class Recovery:
     """The sound blocks of a file.
 
     ``lost`` describes in a line each what is missing; it is complete once the content was read.
+    ``size``: bytes of the content that is sound.
     """
 
-    def __init__(self, data: frame.Data):
+    def __init__(self, data: frame.Data, threads: int | None = None, max_memory: int | None = None):
         self._data = data
         self._parts, self._error = _Survey(data).run()
+        self.size = sum(part.block.size for part in self._parts if isinstance(part, Sound))
+        self.workers = Workers(threads, max_memory)
         self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
 
-    def content(
-        self, threads: int | None = None, max_output: int | None = None
-    ) -> Generator[bytes]:
+    def content(self, max_output: int | None = None) -> Generator[bytes]:
         """The content of the sound blocks in order.
 
         Raises FormatError and ModelNotFoundError if there is no sound block at all, LimitError
-        before any decoding, and FormatError for a code that nothing encodes to.
+        before any decoding if that or max_memory is exceeded, and FormatError for a code that
+        nothing encodes to.
         """
         if self._error is not None:
             raise self._error
-        size = sum(part.block.size for part in self._parts if isinstance(part, Sound))
-        if max_output is not None and size > max_output:
+        if max_output is not None and self.size > max_output:
             raise LimitError(f"the output would exceed the limit of {max_output} bytes")
-        workers = Workers(threads)
+        workers = self.workers
+        sound = (part for part in self._parts if isinstance(part, Sound))
+        workers.fit(max(part.context.memory(part.block.size) for part in sound))
         waiting: deque[Sound | Lost | End] = deque()
         crc = total = 0
         try:
             for part in (*self._parts, None):
                 if isinstance(part, Sound):
-                    workers.submit(self._decode, part)
+                    workers.submit(self._decode, part, size=part.block.size)
                 if part is not None:
                     waiting.append(part)
                 while waiting and (part is None or workers.full or isinstance(waiting[0], End)):

@@ -7,14 +7,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from . import frame, modes
 from ._predict import Watch
 from .errors import ChecksumError, FormatError, LimitError, TruncatedError
 from .modes.ac import Ac
-from .prior import Prior
+from .prior import BlockWatch, Prior
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,61 +36,116 @@ def thread_count(threads: int | None) -> int:
     return os.cpu_count() or 1
 
 
+class _Job(NamedTuple):
+    watch: Watch
+    size: int  # bytes of content
+    work: Future[Any] | Callable[[], Any]
+
+    @property
+    def done(self) -> int:
+        """Bytes of content that it has gone through."""
+        if callable(self.work) or not self.work.done():
+            return min(self.size, self.watch.done)
+        return self.size
+
+
 class Workers:
     """Runs jobs on threads and gives their results back in the order of submission.
 
     A job gets its arguments and, as ``watch``, what it reports its progress to and is stopped by.
+    memory: bytes that the program may take, None for no limit; see ``fit``.
     """
 
-    def __init__(self, threads: int | None):
-        self._threads = thread_count(threads)
+    def __init__(self, threads: int | None, memory: int | None = None):
+        self.threads = thread_count(threads)
+        self._memory = memory
+        self._need = 0  # bytes of a thread that fit
+        self.finished = 0  # bytes of content, of the jobs whose results were taken
+        self.block_size = 0  # of the largest job so far
         self._pool: ThreadPoolExecutor | None = None
-        self._jobs: deque[tuple[Watch, Future[Any] | Callable[[], Any]]] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._lock = threading.Lock()  # a job is either at hand or finished, whoever looks on
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     @property
     def full(self) -> bool:
-        return len(self._jobs) > self._threads
+        return len(self._jobs) > self.threads
 
     @property
     def done(self) -> int:
-        """Bytes of content that the jobs at hand have gone through."""
-        return sum(watch.done for watch, _ in list(self._jobs))
+        """Bytes of content that were gone through, counted inside jobs too."""
+        with self._lock:
+            return self.finished + sum(job.done for job in self._jobs)
 
-    def submit(self, job: Callable[..., Any], *args: Any, alone: bool = False) -> None:
-        """Queue a job. ``alone`` says that none will follow: then no thread is started for it."""
-        watch = Watch()
-        if self._threads == 1 or (alone and not self._jobs):
-            self._jobs.append((watch, functools.partial(job, *args, watch=watch)))
+    @property
+    def pending(self) -> list[int]:
+        """Bytes of content that are left of each job at hand, in order."""
+        with self._lock:
+            return [job.size - job.done for job in self._jobs]
+
+    def fits(self, need: int) -> bool:
+        """True if jobs that take ``need`` bytes each may be submitted without calling ``fit``."""
+        return self._memory is None or need <= self._need
+
+    def fit(self, need: int) -> None:
+        """Leave as many threads as the memory is enough for, ``need`` bytes each. No job may be at
+        hand. Raises LimitError if it is not enough for one."""
+        if self._memory is None:
+            return
+        most = (self._memory - modes.PROGRAM_MEMORY) // need
+        if most < 1:
+            needed = -(-(modes.PROGRAM_MEMORY + need) >> 20)
+            raise LimitError(
+                f"{needed} MiB of memory are needed, more than the limit of"
+                f" {self._memory >> 20} MiB"
+            )
+        self._need = need
+        if most < self.threads:
+            self.threads = most
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+
+    def submit(
+        self, job: Callable[..., Any], *args: Any, size: int = 0, alone: bool = False
+    ) -> None:
+        """Queue a job on ``size`` bytes of content. ``alone`` says that none will follow: then no
+        thread is started for it."""
+        watch = BlockWatch()
+        self.block_size = max(self.block_size, size)
+        if self.threads == 1 or (alone and not self._jobs):
+            self._jobs.append(_Job(watch, size, functools.partial(job, *args, watch=watch)))
             return
         if self._pool is None:
             # Imported late: it costs 15 ms, and a file of one block never needs it.
             from concurrent.futures import ThreadPoolExecutor
 
-            self._pool = ThreadPoolExecutor(self._threads)
-        self._jobs.append((watch, self._pool.submit(job, *args, watch=watch)))
+            self._pool = ThreadPoolExecutor(self.threads)
+        self._jobs.append(_Job(watch, size, self._pool.submit(job, *args, watch=watch)))
 
     def ready(self) -> bool:
         """True if taking the next result costs no wait: it is done, or no thread works on it."""
         if not self._jobs:
             return False
-        first = self._jobs[0][1]
-        return callable(first) or first.done()
+        work = self._jobs[0].work
+        return callable(work) or work.done()
 
     def result(self) -> Any:
         """The next result in order, waited for."""
-        first = self._jobs[0][1]
-        result = first() if callable(first) else first.result()
-        self._jobs.popleft()
+        work = self._jobs[0].work
+        result = work() if callable(work) else work.result()
+        with self._lock:
+            self.finished += self._jobs.popleft().size
         return result
 
     def close(self) -> None:
         """Stop the jobs at hand; they end within some milliseconds."""
-        for watch, _ in self._jobs:
-            watch.stop()
-        self._jobs.clear()
+        for job in self._jobs:
+            job.watch.stop()
+        with self._lock:
+            self._jobs.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -102,8 +157,10 @@ class Compressor:
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
     leaves ``ac`` to M1 alone. prior: samples to read before each block. block_size: 64 KiB to
-    16 MiB, for another than the level's. threads: None for all cores. Raises ValueError for a
-    setting out of range and ModelNotFoundError. Threads may share it: calls wait for one another.
+    16 MiB, for another than the level's. threads: None for all cores. max_memory: bytes that the
+    program may take; fewer threads work then, and compress() and flush() raise LimitError if one is
+    too many. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
+    it: calls wait for one another.
     """
 
     def __init__(
@@ -118,6 +175,7 @@ class Compressor:
         prior: Prior | None = None,
         block_size: int | None = None,
         threads: int | None = None,
+        max_memory: int | None = None,
     ):
         name = None if model is None else os.fspath(model)
         chosen = modes.choose(mode, level, window, reset_every, name, adapt, prior)
@@ -134,42 +192,44 @@ class Compressor:
         behind = prior.digest[: frame.MODEL_PREFIX] if prior else b""
         self._header = frame.Header(self._mode.coding, prefix, *windows, behind).pack()
         self._head = b""
-        self._workers = Workers(threads)
+        self._samples = len(prior.samples) if prior else 0
+        self.workers = Workers(threads, max_memory)
+        self.packed = 0  # bytes that the finished blocks became
         self._buffer = bytearray()
         self._index = 0
         self._crc = 0
         self._total = 0
-        self._coded = 0
         self._finished = False
         self._lock = threading.RLock()
 
     @property
     def done(self) -> int:
         """Bytes of the data that are coded so far, counted inside blocks too."""
-        return self._coded + self._workers.done
+        return self.workers.done
 
-    def _encode(self, block: bytes, index: int, last: bool, watch: Watch) -> tuple[bytes, int]:
-        """The block's bytes, and the size of its content."""
+    def _encode(self, block: bytes, index: int, last: bool, watch: Watch) -> bytes:
         seed = frame.block_seed(self._header, self._digest, index)
         size = len(block)
         if size > 1 and block.count(block[:1]) == size:
-            return frame.pack_block(frame.RUN, last, size, block[:1], seed), size
+            return frame.pack_block(frame.RUN, last, size, block[:1], seed)
         kind, code = (size > 1 and self._mode.encode(block, watch)) or (frame.STORED, block)
-        return frame.pack_block(kind, last, size, code, seed), size
+        return frame.pack_block(kind, last, size, code, seed)
 
     def _take(self) -> bytes:
-        packed, size = self._workers.result()
-        self._coded += size
-        return bytes(packed)
+        block: bytes = self.workers.result()
+        self.packed += len(block)
+        return block
 
     def _submit(self, last: bool) -> None:
         block = bytes(self._buffer)
         self._buffer.clear()
         if self._index == 0:
             self._head = self._header
+            # No other block is larger.
+            self.workers.fit(modes.thread_memory(self._mode.coding, len(block) + self._samples))
         self._crc = crc32(block, self._crc)
         self._total += len(block)
-        self._workers.submit(self._encode, block, self._index, last, alone=last)
+        self.workers.submit(self._encode, block, self._index, last, size=len(block), alone=last)
         self._index += 1
 
     def compress(self, data: Buffer) -> bytes:
@@ -188,12 +248,12 @@ class Compressor:
                 self._submit(last=False)
                 out.append(self._head)
                 self._head = b""
-                while self._workers.full:
+                while self.workers.full:
                     out.append(self._take())
             take = self._block_size - len(self._buffer)
             self._buffer += view[:take]
             view = view[take:]
-        while self._workers.ready():
+        while self.workers.ready():
             out.append(self._take())
         return b"".join(out)
 
@@ -208,15 +268,15 @@ class Compressor:
         self._finished = True
         self._submit(last=True)
         out, self._head = [self._head], b""
-        while len(self._workers):
+        while len(self.workers):
             out.append(self._take())
-        self._workers.close()
+        self.workers.close()
         out.append(frame.pack_check(self._crc, self._total))
         return b"".join(out)
 
     def close(self) -> None:
         """Drop work in progress."""
-        self._workers.close()
+        self.workers.close()
 
 
 def decode_block(
@@ -240,14 +300,20 @@ class Decompressor:
     ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
     ``unused_data``: what followed it, empty before. ``needs_input``: decompress() can give nothing
     more before it gets more. A skippable frame is a frame without content. max_output: LimitError,
-    before any decoding, once the blocks declare more than this many bytes. Threads may share it:
-    calls wait for one another.
+    before any decoding, once the blocks declare more than this many bytes. max_memory: as for
+    Compressor. Threads may share it: calls wait for one another.
     """
 
-    def __init__(self, *, threads: int | None = None, max_output: int | None = None):
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        max_output: int | None = None,
+        max_memory: int | None = None,
+    ):
         self._ended = False
         self._limit = max_output
-        self._workers = Workers(threads)
+        self.workers = Workers(threads, max_memory)
         self._data = bytearray()
         self._at = 0
         self._skip: int | None = None  # bytes of a skippable frame that are still to come
@@ -255,7 +321,6 @@ class Decompressor:
         self._mode: modes.Mode | None = None  # that of the first, once a block has told
         self._index = 0
         self._declared = 0
-        self._decoded = 0
         self._last_parsed = False
         self._check = b""
         self._crc = 0
@@ -280,7 +345,7 @@ class Decompressor:
     @property
     def done(self) -> int:
         """Bytes of content that are decoded so far, counted inside blocks too."""
-        return self._decoded + self._workers.done
+        return self.workers.done
 
     def decompress(self, data: Buffer = b"", max_length: int = -1) -> bytes:
         """Take data in and return decoded bytes, ``max_length`` at most (-1: no bound).
@@ -299,11 +364,11 @@ class Decompressor:
         self._starved = False
         try:
             while not self._ended and (max_length < 0 or self._ready < max(1, max_length)):
-                if not self._workers.full and self._parse():
+                if not self.workers.full and self._parse():
                     continue
-                if len(self._workers) and not self._may_wait():
+                if len(self.workers) and not self._may_wait():
                     self._take()
-                elif self._check and not len(self._workers):
+                elif self._check and not len(self.workers):
                     self._finish()
                 else:
                     self._starved = True
@@ -333,17 +398,17 @@ class Decompressor:
 
     def _may_wait(self) -> bool:
         """True while a running job need not be waited for: more input may start another."""
-        return not (self._workers.full or self._last_parsed or self._workers.ready())
+        return not (self.workers.full or self._last_parsed or self.workers.ready())
 
     def drain(self) -> bytes:
         """What can be decoded from a frame whose input ended early: its whole blocks."""
-        while len(self._workers):
+        while len(self.workers):
             self._take()
         return self._give(self._ready)
 
     def close(self) -> None:
         """Drop work in progress."""
-        self._workers.close()
+        self.workers.close()
 
     def _parse(self) -> bool:
         """Parse the next part of the frame if all of it is there; True if it was."""
@@ -389,10 +454,14 @@ class Decompressor:
         context = modes.agreeing(self._contexts, block, payload, self._index)
         if self._mode is None:
             self._contexts, self._mode = [context], context.mode()
+        need = context.memory(block.size)
+        if not self.workers.fits(need):
+            while len(self.workers):
+                self._take()
+            self.workers.fit(need)
         self._last_parsed = block.last
-        self._workers.submit(
-            decode_block, context.header, self._mode, block, payload, alone=block.last
-        )
+        what = (decode_block, context.header, self._mode, block, payload)
+        self.workers.submit(*what, size=block.size, alone=block.last)
         self._index += 1
         self._at = block.end
         if self._at > READ_SIZE:
@@ -401,10 +470,9 @@ class Decompressor:
         return True
 
     def _take(self) -> None:
-        block = self._workers.result()
-        self._decoded += len(block)
+        block = self.workers.result()
         self._crc = crc32(block, self._crc)
-        if self._last_parsed and not len(self._workers):
+        if self._last_parsed and not len(self.workers):
             self._held = block
         else:
             self._put(block)
@@ -434,6 +502,7 @@ def decompress_chunks(
     *,
     threads: int | None = None,
     max_output: int | None = None,
+    max_memory: int | None = None,
     follow: Callable[[Decompressor], None] = lambda decompressor: None,
 ) -> Generator[bytes]:
     """The content of all frames that ``read`` gives, CHUNK bytes at most at a time; skippable
@@ -459,7 +528,7 @@ def decompress_chunks(
         if frames and data[:3] != frame.MAGIC and not frame.is_skippable(data):
             raise FormatError("garbage behind the last frame")
         limit = None if max_output is None else max_output - total
-        decompressor = Decompressor(threads=threads, max_output=limit)
+        decompressor = Decompressor(threads=threads, max_output=limit, max_memory=max_memory)
         follow(decompressor)
         try:
             while not decompressor.eof:
@@ -488,13 +557,21 @@ def compress(data: Buffer, mode: str = "ac", **options: Any) -> bytes:
         compressor.close()
 
 
-def decompress(data: Buffer, *, max_output: int | None = None, threads: int | None = None) -> bytes:
+def decompress(
+    data: Buffer,
+    *,
+    max_output: int | None = None,
+    max_memory: int | None = None,
+    threads: int | None = None,
+) -> bytes:
     """The content of all frames in ``data``.
 
-    max_output: LimitError, before the work is done, if the content is longer. Raises NzipError's
-    subclasses for data that are not sound.
+    max_output: LimitError, before the work is done, if the content is longer. max_memory: as for
+    Compressor. Raises NzipError's subclasses for data that are not sound.
     """
     import io
 
     read = io.BytesIO(data).read
-    return b"".join(decompress_chunks(read, threads=threads, max_output=max_output))
+    return b"".join(
+        decompress_chunks(read, threads=threads, max_output=max_output, max_memory=max_memory)
+    )

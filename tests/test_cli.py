@@ -212,7 +212,7 @@ def test_folders_links_and_devices_are_left_alone(nzip_cli, text, tmp_path):
 def test_usage_errors_exit_with_2(nzip_cli, text):
     for args in (
         ["compress", "--no-such-option"],
-        ["compress", "-o", "x", "-c", "file.txt"],
+        ["compress", "--output-dir-flat", "x", "-c", "file.txt"],
         ["compress", "-o", "x", "file.txt", "file.txt"],
         ["compress", "-m", "zip", "file.txt"],
         ["compress", "-w", "7", "file.txt"],
@@ -368,6 +368,24 @@ def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
     failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
 
 
+def test_bench_has_rows_behind_a_prior(nzip_cli, text, tmp_path):
+    (tmp_path / "samples").write_bytes(ENGLISH)
+    only = "nzip -1 -D,nzip ac,zstd -19 -D,zstd -19"
+    args = ["bench", "--json", "--level", "1", "-D", "samples", "--only", only, "file.txt"]
+    rows = {row["codec"]: row for row in json.loads(ok(nzip_cli(*args))) if row["file"] != "total"}
+    assert list(rows) == only.split(",")
+    assert all(row["verified"] for row in rows.values())
+    assert rows["nzip -1 -D"]["compressed"] < rows["nzip ac"]["compressed"]
+    assert rows["zstd -19 -D"]["compressed"] < rows["zstd -19"]["compressed"]
+    rows = json.loads(ok(nzip_cli(*args, "--adjusted")))
+    sizes = {row["codec"]: row["compressed"] for row in rows if row["file"] == "total"}
+    assert (
+        sizes["zstd -19 -D"]
+        == sizes["zstd -19"] - rows[3]["compressed"] + len(ENGLISH) + (rows[2]["compressed"])
+    )
+    failed(nzip_cli("bench", "--only", "zstd -19 -D", "file.txt"), "no such compressor")
+
+
 def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     pytest.importorskip("matplotlib")
     only = "nzip -1,nzip -2,gzip -1,bzip2 -9"
@@ -449,6 +467,7 @@ def test_a_range_of_the_content(nzip_cli, text):
     ok(nzip_cli("compress", "-1", "-B", "64K", "file.txt"))
     want = (ENGLISH * 3)[500:1100]
     assert ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz")) == want
+    assert ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz", "-o", "-")) == want
     ok(nzip_cli("decompress", "--range", "500:600", "file.txt.nz", "-o", "part"))
     assert (text.parent / "part").read_bytes() == want
     failed(nzip_cli("decompress", "--range", "1M:600", "file.txt.nz"), "the content has")

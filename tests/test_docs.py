@@ -1,10 +1,15 @@
 """The examples that people read first work as they stand."""
 
 import doctest
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from conftest import ENGLISH
 
 import nzip
 
@@ -45,3 +50,33 @@ def test_example_corpus_is_what_its_script_writes(tmp_path):
     for name in names:
         committed = (ROOT / "examples" / "corpus" / name).read_bytes()
         assert (tmp_path / "corpus" / name).read_bytes() == committed
+
+
+def test_manual_pages_are_what_their_script_writes():
+    spec = importlib.util.spec_from_file_location("make_man", ROOT / "tools" / "make_man.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    committed = {path.name: path.read_text() for path in (ROOT / "man").iterdir()}
+    assert committed == script.pages(), "run: make man"
+    for words in (".SS nzip decompress", ".SS nzip m2 compare", "output\\-dir\\-mirror"):
+        assert words in committed["nzip.1"]
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="there is no groff")
+def test_the_manual_page_is_sound():
+    page = ROOT / "man" / "nzip.1"
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", page], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"NZIP(1)" in done.stdout
+
+
+def test_readme_commands_for_one_file_work_one_after_another(nzip_cli, tmp_path):
+    (tmp_path / "report.txt").write_bytes(ENGLISH)
+    shell = re.findall(r"^    nzip (.*report\.txt.*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(shell) >= 2
+    for line in shell:
+        done = nzip_cli(*line.partition("#")[0].split())
+        assert (done.returncode, done.stderr) == (0, b""), line
+    assert (tmp_path / "copy.txt").read_bytes() == ENGLISH

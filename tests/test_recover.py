@@ -33,9 +33,11 @@ def flipped(data: bytes, *places: int) -> bytes:
     return bytes(out)
 
 
-def recovered(data: bytes, **options: int) -> tuple[bytes, list[str]]:
-    recovery = recover.Recovery(data)
-    return b"".join(recovery.content(**options)), recovery.lost
+def recovered(data: bytes, threads: int | None = None) -> tuple[bytes, list[str]]:
+    recovery = recover.Recovery(data, threads)
+    content = b"".join(recovery.content())
+    assert len(content) == recovery.size == recovery.workers.done
+    return content, recovery.lost
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +171,7 @@ def test_a_file_of_nothing_but_headers_is_given_up_quickly():
 
 def test_a_limit_holds_before_anything_is_decoded(data):
     with pytest.raises(nzip.LimitError):
-        recovered(data, max_output=SIZE)
+        next(recover.Recovery(data).content(max_output=SIZE))
 
 
 def test_any_single_flip_of_a_small_frame_loses_at_most_its_block():

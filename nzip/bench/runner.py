@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import io
+import itertools
 import os
 import shlex
 import shutil
@@ -15,19 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from .. import modes
-from ..stream import compress, decompress
+from ..files import Job, Sizes
+from ..prior import Prior
+from ..progress import Bar, View
+from ..stream import Compressor
 
 TOTAL = "total"
 
 
 @dataclass
 class Codec:
-    """A compressor as two functions on bytes. ``model_bytes``: what its decoder needs besides."""
+    """A compressor as two functions on bytes. ``model_bytes``: what its decoder needs besides.
+    ``view``: how far the call at hand is, for those that can tell."""
 
     name: str
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes], bytes]
     model_bytes: int = 0
+    view: Callable[[int], View] = lambda total: View(0)
 
 
 @dataclass
@@ -83,11 +91,21 @@ def _nzip(
     model: str | None = None,
     **options: Any,
 ) -> Codec:
+    sizes = Sizes()
+
+    def transform(data: bytes, make: Callable[[], Compressor] | None) -> bytes:
+        sizes.begin("" if make else "decompressing")
+        return b"".join(Job(make, threads).transform(io.BytesIO(data), sizes))
+
+    def make() -> Compressor:
+        return Compressor(mode, threads=threads, level=level, model=model, **options)
+
     return Codec(
         name,
-        lambda data: compress(data, mode, threads=threads, level=level, model=model, **options),
-        lambda data: decompress(data, threads=threads),
+        lambda data: transform(data, make),
+        lambda data: transform(data, None),
         sum(path.stat().st_size for path in modes.model_files(mode, level, model)),
+        sizes.view,
     )
 
 
@@ -105,6 +123,22 @@ def _zstd(level: int) -> Codec:
         lambda data: zstandard.ZstdCompressor(level).compress(data),
         lambda data: zstandard.ZstdDecompressor().decompress(data),
     )
+
+
+def _with_prior(prior: Prior, threads: int | None, level: int, model: str | None) -> list[Codec]:
+    """nzip behind the prior, and zstd with the same bytes as its dictionary."""
+    import zstandard
+
+    mine = _nzip(f"nzip -{level} -D", threads, "ac", level, model, prior=prior)
+    samples = zstandard.ZstdCompressionDict(prior.samples)
+    theirs = Codec(
+        "zstd -19 -D",
+        zstandard.ZstdCompressor(19, dict_data=samples).compress,
+        zstandard.ZstdDecompressor(dict_data=samples).decompress,
+    )
+    for codec in (mine, theirs):
+        codec.model_bytes += len(prior.samples)
+    return [mine, theirs]
 
 
 def _xz(level: int, extreme: bool = False) -> Codec:
@@ -193,14 +227,17 @@ def codecs(
     model: str | None = None,
     only: str | None = None,
     frontier: bool = False,
+    prior: Prior | None = None,
 ) -> list[Codec]:
     """The compressors to compare: nzip's modes with the usual ones, or for the ``frontier`` every
-    level of nzip and of those that are found. ``only``: names, separated by commas.
+    level of nzip and of those that are found; with a prior also nzip and zstd with that. ``only``:
+    names, separated by commas.
 
     Raises ValueError.
     """
     usual = [
         _nzip("nzip ac", threads, "ac", level, model),
+        *(_with_prior(prior, threads, level, model) if prior else ()),
         _nzip("nzip static", threads, "static"),
         _nzip("nzip eqinfo 16", threads, "eqinfo", model=model, window=16),
         _nzip("nzip eqinfo 32", threads, "eqinfo", model=model, window=32),
@@ -260,14 +297,25 @@ def find_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def run(paths: list[Path], codecs: list[Codec], *, adjusted: bool = False) -> list[Result]:
-    """Every codec on every file, then the totals. ``adjusted`` counts models into the totals."""
+def run(
+    paths: list[Path],
+    codecs: list[Codec],
+    *,
+    adjusted: bool = False,
+    progress: bool | None = False,
+) -> list[Result]:
+    """Every codec on every file, then the totals. ``adjusted`` counts models into the totals.
+    ``progress``: a bar on stderr, None for one if that is a terminal."""
     results: list[Result] = []
-    for path in find_files(paths):
+    files = find_files(paths)
+    runs = itertools.count(1)
+    for path in files:
         data = path.read_bytes()
-        if not data:
-            continue
-        results += [measure(codec, str(path), data) for codec in codecs]
+        for codec in codecs:
+            name = f"{next(runs)} of {len(files) * len(codecs)}: {codec.name}"
+            with Bar(name, functools.partial(codec.view, len(data)), progress):
+                if data:
+                    results.append(measure(codec, str(path), data))
     for codec in codecs:
         rows = [r for r in results if r.codec == codec.name and r.file != TOTAL]
         results.append(

@@ -37,7 +37,7 @@ def pieces(paths: list[Path], total: int, split: str = "nul") -> Iterator[bytes]
     sizes = [corpus.file_size(path) for path in found]
     for path, size in zip(found, sizes, strict=True):
         left = total * size // sum(sizes)
-        for document in corpus.read_documents([path], split):
+        for document in corpus.Documents([path], split):
             for piece in cut(document[:left]):
                 left -= len(piece)
                 yield piece

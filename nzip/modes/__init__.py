@@ -23,6 +23,7 @@ MODES = ("ac", "static", "eqinfo")
 DEFAULT_LEVEL = 6
 MEMORY = " Memory of a thread: up to 140 MB; level 3 takes 200 MB, level 9 350 MB."
 PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
+PROGRAM_MEMORY = 60 << 20  # bytes of the interpreter and the models, which threads share
 
 
 class Level(NamedTuple):
@@ -62,6 +63,15 @@ def describe_levels() -> str:
         sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
         parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
     return "; ".join(parts) + ". Larger blocks: smaller output, less to do in parallel." + MEMORY
+
+
+def thread_memory(coding: int, size: int) -> int:
+    """Bytes that a thread takes, at most, for a block of ``size`` bytes and any prior together."""
+    slots = 0
+    if coding in frame.MIXED:  # what the models that learn from the block are kept in
+        bits = (size - 1).bit_length()
+        slots = 16 << min(bits + coding, max(bits, 22))
+    return slots + (12 << 20) + 4 * size
 
 
 class Mode(Protocol):
@@ -133,6 +143,11 @@ class Context:
         if self.prior:
             digest += self.prior.digest
         return frame.block_seed(self.packed, digest, index)
+
+    def memory(self, size: int) -> int:
+        """Bytes that a thread takes, at most, for a block of that size."""
+        samples = len(self.prior.samples) if self.prior else 0
+        return thread_memory(self.header.coding, size + samples)
 
     def mode(self) -> Mode:
         """The mode that decodes the frame's blocks."""

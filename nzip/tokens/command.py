@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import corpus, models
+from .. import _predict, corpus, models
+from ..files import STDIO
 from ..output import atomic_output, check_output, write_all
+from ..progress import Bar, View
 from . import files, streams
 
 
 def make(
     name: str,
-    paths: list[Path],
+    documents: corpus.Documents,
     *,
-    split: str,
     model: str | None,
     window: int,
     token_bits: int | None,
@@ -31,7 +32,8 @@ def make(
     if name == "ac":
         return streams.Ac(models.load(model), bits)
     if name == "static":
-        documents = corpus.read_documents(paths, split)
+        if STDIO in documents.paths:
+            raise ValueError("static reads its input twice, which stdin does not allow")
         return streams.Static(streams.frequencies(documents), bits)
     if name == "gzip":
         return streams.Gzip(bits)
@@ -48,29 +50,38 @@ def tokenize(
     name: str = "eqinfo",
     *,
     split: str = "file",
+    field: str | None = None,
+    column: str | None = None,
     eos: bool | None = None,
     force: bool = False,
+    progress: bool | None = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Write the tokens of all documents; the totals.
 
-    eos None: end-of-text tokens where there are such, but not in Parquet, where rows keep documents
-    apart. force: replace files. ``settings``: see ``make``. Raises ValueError if an input would be
-    overwritten, and FileExistsError.
+    split, field, column: see ``corpus.Documents``. eos None: end-of-text tokens where there are
+    such, but not in Parquet, where rows keep documents apart. force: replace files. progress: a bar
+    on stderr, None for one if that is a terminal. ``settings``: see ``make``. Raises ValueError if
+    an input would be overwritten, and FileExistsError.
     """
     paths = corpus.find_files(paths)
+    documents = corpus.Documents(paths, split, field, column)
     _check_outputs(files.written(output), paths, force)
-    tokenization = make(name, paths, split=split, **settings)
+    tokenization = make(name, documents, **settings)
+    watch = tokenization.watch = _predict.Watch()
+
+    def look() -> View:
+        return View(documents.done + watch.done, documents.total)
+
     if eos is None:
         eos = tokenization.eos is not None and output.suffix != ".parquet"
-    with files.Writer(output, tokenization, eos, force) as writer:
-        documents = 0
-        for document in corpus.read_documents(paths, split):
+    with Bar(output.name, look, progress), files.Writer(output, tokenization, eos, force) as writer:
+        for document in documents:
             writer.add(document)
-            documents += 1
+            watch.done = 0  # what it counted is about to be counted by the documents
     return {
         "file": str(output),
-        "documents": documents,
+        "documents": writer.documents,
         "bytes": writer.bytes,
         "tokens": writer.tokens,
         "bytes/token": writer.bytes / max(1, writer.tokens),
@@ -81,7 +92,7 @@ def tokenize(
 def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None:
     """Raise ValueError if an output is an input, and FileExistsError, before any work."""
     for path in outputs:
-        if path.exists() and any(path.samefile(other) for other in inputs if other.exists()):
+        if path.exists() and any(path.samefile(i) for i in inputs if i != STDIO and i.exists()):
             raise ValueError(f"{path}: an input would be overwritten")
         check_output(path, force)
 

@@ -72,6 +72,10 @@ class Writer:
             self._open_parquet()
         return self
 
+    @property
+    def documents(self) -> int:
+        return len(self._lengths)
+
     def add(self, document: bytes) -> None:
         """Tokenize and write a document."""
         tokens = self.tokenization.encode(document) + self._eos

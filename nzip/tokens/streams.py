@@ -28,6 +28,7 @@ class Tokenization(Protocol):
 
     token_bits: int
     settings: dict[str, Any]
+    watch: _predict.Watch | None  # follows encode(), where that takes long
 
     @property
     def vocab_size(self) -> int:
@@ -57,6 +58,7 @@ class _Coded:
     """Tokens that are the groups of a code's bits; what is missing to whole ones is zeros."""
 
     eos: bytes | None = None
+    watch: _predict.Watch | None = None
 
     def __init__(self, token_bits: int, settings: dict[str, Any]):
         if token_bits not in (8, 16):
@@ -133,7 +135,12 @@ class EqInfo(_Coded):
             code = self._trie.encode_bits(self._window, document, self._align, room)
         else:
             code = _predict.eqinfo_encode(
-                self._model.predictor, self._window, document, room, self._reset_every
+                self._model.predictor,
+                self._window,
+                document,
+                room,
+                self._reset_every,
+                watch=self.watch,
             )
         assert code is not None  # a window holds a byte at least
         return code
@@ -186,7 +193,8 @@ class Ac(_Coded):
 
     def _code(self, document: bytes) -> bytes:
         # A byte costs at most 8 bits of probability 2^-16 each.
-        code = _predict.ac_encode(self._model.predictor, False, document, 15 * len(document) + 64)
+        room = 15 * len(document) + 64
+        code = _predict.ac_encode(self._model.predictor, False, document, room, watch=self.watch)
         assert code is not None
         return code
 

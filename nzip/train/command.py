@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models import SUFFIX
+from ..progress import clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +113,7 @@ def run(
         raise ImportError("nzip train needs PyTorch: pip install 'nzip[train]'") from None
 
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     from .. import models
     from .data import Corpus
@@ -183,19 +185,24 @@ def run(
         TextColumn("{task.completed}/{task.total} steps"),
         BarColumn(),
         TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
         console=console,
         disable=not sys.stderr.isatty(),
     )
     task = bar.add_task("train", total=steps, state="choosing who owns the tables' rows")
-    held_mean = ""
+    held_mean, first_step, began = "", 0, 0.0
 
     def report(row: dict) -> None:
-        nonlocal held_mean
+        nonlocal held_mean, first_step, began
         if "held" in row:
             held_mean = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
             console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
         state = f"{row['bpb']:.3f} bpb{held_mean}, {row['rate'] / 1000:.0f} kB/s"
+        if not began:
+            first_step, began = row["step"], time.monotonic()
+        elif done := row["step"] - first_step:
+            # Measuring counts in: it comes again as often as it came.
+            left = (row["steps"] - row["step"]) * (time.monotonic() - began) / done
+            state += f", {clock(left)} left"
         bar.update(task, completed=row["step"], total=row["steps"], state=state)
 
     path = checkpoint or output.with_suffix(".ckpt")

@@ -90,8 +90,8 @@ def hostile(data: bytes) -> None:
 
 def recovery(data: bytes) -> None:
     """Any damage: what comes out are blocks whose checksums are right."""
-    sound = recover.Recovery(data)
-    size = sum(map(len, sound.content(threads=1, max_output=LIMIT)))
+    sound = recover.Recovery(data, threads=1)
+    size = sum(map(len, sound.content(LIMIT)))
     assert size <= LIMIT
 
 

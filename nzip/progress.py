@@ -1,0 +1,162 @@
+"""A progress line on stderr: work that was done, counted inside blocks, never what was read."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+LONGEST = 28  # characters of a name; the figures behind it must fit into a line
+
+
+class View(NamedTuple):
+    """How far some work is, in bytes of content."""
+
+    done: int
+    total: int | None = None  # None: not known
+    pending: Sequence[int] = ()  # what is left of each block at hand, in order
+    block: int = 0  # the size of those that are still to come; 0: they are not worked on in blocks
+    threads: int = 1
+    ratio: float | None = None  # of what is finished
+    stage: str = ""  # of several, each of which counts from 0
+
+
+class Estimate:
+    """Speed and time left, from a look at the work now and then."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+
+    def take(self, now: float, view: View) -> tuple[float | None, float | None]:
+        """(bytes a second, seconds left) at the time ``now``, None for what is not known yet.
+
+        Both are measured from the first byte on: starting up is no work.
+        """
+        if view.stage != self._stage or not view.done:
+            self._stage, self._first, self._began = view.stage, view.done, now
+            self._last, self._busy = now, 0.0
+            return None, None
+        done, seconds = view.done - self._first, now - self._began
+        self._busy += (now - self._last) * _working(view)
+        self._last = now
+        if done <= 0 or seconds <= 0:
+            return None, None
+        speed = done / seconds
+        if view.total is None:
+            return speed, None
+        if not view.block or not self._busy:
+            return speed, max(0, view.total - view.done) / speed
+        return speed, _longest(view) * self._busy / done
+
+
+def _working(view: View) -> int:
+    """Threads that have something to do."""
+    return min(view.threads, sum(left > 0 for left in view.pending))
+
+
+def _longest(view: View) -> float:
+    """Bytes that the thread which ends last has still to do: fewer blocks than threads leave some
+    of these idle."""
+    assert view.total is not None
+    rest = max(0, view.total - view.done - sum(view.pending))
+    whole, part = divmod(rest, view.block)
+    rounds = max(0, whole // view.threads - 2)  # all threads are busy in these
+    whole -= rounds * view.threads
+    loads = [0] * view.threads
+    for size in (*view.pending, *[view.block] * whole, *[part] * (part > 0)):
+        place = loads.index(min(loads))
+        loads[place] += size
+    return max(loads) + rounds * view.block
+
+
+def human(size: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def clock(seconds: float) -> str:
+    """A time left for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def describe(view: View, speed: float | None, left: float | None) -> str:
+    """What stands behind the bar."""
+    parts = [human(view.done)] if view.done else []
+    if view.total and view.done:
+        parts = [f"{100 * view.done / view.total:.0f} % of {human(view.total)}"]
+    if view.ratio is not None:
+        parts.append(f"ratio {view.ratio:.3f}")
+    if speed is not None:
+        parts.append(f"{human(speed)}/s")
+    if left is not None:
+        parts.append(f"{clock(left)} left")
+    return ", ".join(parts)
+
+
+class Bar:
+    """A line on stderr while the ``with`` block lasts, drawn by a thread of its own.
+
+    look: gives the ``View`` of the moment; that thread calls it. wanted: True or False, or None: if
+    stderr is a terminal.
+    """
+
+    def __init__(self, name: str, look: Callable[[], View], wanted: bool | None = None):
+        self._on = sys.stderr.isatty() if wanted is None else wanted
+        self._name = name if len(name) <= LONGEST else f"{name[:9]}..{name[11 - LONGEST :]}"
+        self._look = look
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+
+    def __enter__(self) -> Bar:
+        if self._on:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._on:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        if self._over.wait(0.5):  # what is done sooner needs no bar
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(None),
+            TextColumn("{task.fields[state]}", markup=False),
+        )
+        estimate = Estimate()
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, expand=True) as bar:
+            task = bar.add_task(self._name, total=None, state="")
+            while True:
+                view = self._look()
+                state = describe(view, *estimate.take(time.monotonic(), view))
+                bar.update(
+                    task,
+                    description=self._name + (f" ({view.stage})" if view.stage else ""),
+                    total=view.total or None,
+                    completed=view.done,
+                    state=state,
+                )
+                if self._over.wait(0.2):
+                    break

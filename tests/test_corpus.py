@@ -1,0 +1,172 @@
+"""Files of text: opened by what they hold, cut into documents, counted."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+from conftest import ENGLISH
+from test_cli import failed, ok
+
+import nzip
+from nzip import corpus
+from nzip.corpus import Documents
+from nzip.tokens import files
+
+TEXT = ENGLISH * 40
+PACKERS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "two gzip members": lambda data: gzip.compress(data[:999]) + gzip.compress(data[999:]),
+    "zstd": zstandard.compress,
+    "two zstd frames": lambda data: zstandard.compress(data[:9]) + zstandard.compress(data[9:]),
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "nzip": lambda data: nzip.compress(data, "static"),
+}
+
+
+class Stdin:
+    """Standard input that cannot seek."""
+
+    class Raw(io.RawIOBase):
+        def __init__(self, data):
+            self.data = io.BytesIO(data)
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            return self.data.readinto(memoryview(buffer)[:3])  # as a slow writer gives it
+
+    def __init__(self, data):
+        self.buffer = io.BufferedReader(self.Raw(data))
+
+
+@pytest.mark.parametrize("how", PACKERS)
+def test_files_are_opened_by_what_they_hold(tmp_path, monkeypatch, how):
+    path = tmp_path / "a.bin"  # the name says nothing
+    path.write_bytes(PACKERS[how](TEXT))
+    with corpus.open_text(path) as stream:
+        assert stream.read() == TEXT
+    monkeypatch.setattr(sys, "stdin", Stdin(path.read_bytes()))
+    with corpus.open_text(Path("-")) as stream:
+        assert stream.read() == TEXT
+    if "plain" not in how:
+        path.write_bytes(PACKERS[how](TEXT)[:-9])
+        with pytest.raises(nzip.FormatError, match=r"a\.bin: .*end"), corpus.open_text(path) as s:
+            s.read()
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd", "nzip"])
+def test_sizes_of_content_are_read_from_headers(tmp_path, how):
+    (tmp_path / "x").write_bytes(PACKERS[how](TEXT))
+    assert corpus.file_size(tmp_path / "x") == len(TEXT)
+
+
+def test_damage_is_named(tmp_path):
+    checked = zstandard.ZstdCompressor(write_checksum=True).compress
+    for how in ("gzip", "zstd", "xz", "bzip2", "nzip"):
+        data = bytearray((checked if how == "zstd" else PACKERS[how])(TEXT))
+        data[len(data) // 2] ^= 0xFF
+        path = tmp_path / how
+        path.write_bytes(data)
+        with pytest.raises(nzip.FormatError, match=path.name), corpus.open_text(path) as stream:
+            stream.read()
+
+
+def test_errors_of_the_reader_of_a_text_are_left_alone(tmp_path):
+    (tmp_path / "x").write_bytes(TEXT)
+    with pytest.raises(OSError, match="mine"), corpus.open_text(tmp_path / "x"):
+        raise OSError("mine")
+
+
+@pytest.mark.parametrize("head", [b"PK\3\4rest", b"\x04\x22\x4d\x18rest", b"PAR1rest"])
+def test_what_is_not_opened_is_said(tmp_path, head):
+    (tmp_path / "x").write_bytes(head)
+    with pytest.raises(nzip.FormatError, match=r"x: a .* file"), corpus.open_text(tmp_path / "x"):
+        pass
+
+
+def test_a_text_that_begins_with_three_letters_of_bzip2s_is_a_text(tmp_path):
+    (tmp_path / "x").write_bytes(b"BZh, he said.")
+    assert [*Documents([tmp_path / "x"])] == [b"BZh, he said."]
+
+
+@pytest.mark.parametrize("split", ["file", "nul", "lines", "jsonl"])
+def test_documents_are_counted_when_they_are_dealt_with(tmp_path, split):
+    lines = [json.dumps({"text": f"document {k}", "body": str(k)}).encode() for k in range(5)]
+    data = (b"\0" if split == "nul" else b"\n").join(lines)
+    data += b"\0" if split == "nul" else b"\n"
+    (tmp_path / "plain").write_bytes(data)
+    (tmp_path / "packed").write_bytes(zstandard.compress(data))
+    documents = Documents([tmp_path / "plain", tmp_path / "packed"], split)
+    assert documents.total == 2 * len(data)
+    seen = []
+    for document in documents:
+        seen.append(documents.done)
+        assert document
+    assert seen[0] == 0
+    assert seen == sorted(set(seen))
+    assert documents.done == documents.total
+    assert len(seen) == (2 if split == "file" else 10)
+
+
+def test_a_field_of_json_lines_is_named(nzip_cli, tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"body": "one"}\n\n{"body": "two", "text": 5}\n')
+    args = ["-o", "x.bin", "--split", "jsonl", "--tokenization", "bytes"]
+    ok(nzip_cli("tokenize", "x.jsonl", *args, "--field", "body"))
+    assert list(files.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    failed(nzip_cli("tokenize", "x.jsonl", "-f", *args), "line 1", "'text'")
+    failed(nzip_cli("tokenize", "x.jsonl", "-f", "-o", "x.bin", "--field", "body"), "jsonl")
+
+
+def test_tokenize_reads_stdin(nzip_cli, tmp_path):
+    data = gzip.compress(b'{"text": "one"}\n{"text": "two"}\n')
+    args = ["tokenize", "-", "-o", "x.bin", "--split", "jsonl"]
+    ok(nzip_cli(*args, "--tokenization", "bytes", stdin=data))
+    assert list(files.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    failed(nzip_cli(*args, "-f", "--tokenization", "static", stdin=data), "twice", "stdin")
+
+
+def test_parquet_files_have_a_column_of_texts(nzip_cli, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    texts = ["one", None, "zwei ä", "", *map(str, range(3000))]
+    for kind in (pa.string(), pa.large_string(), pa.binary()):
+        rows = {"id": pa.array(range(len(texts))), "body": pa.array(texts, kind)}
+        pq.write_table(pa.table(rows), tmp_path / "x.parquet")
+        documents = Documents([tmp_path / "x.parquet"], column="body")
+        assert [*documents] == [text.encode() for text in texts if text is not None]
+        assert documents.done == documents.total == (tmp_path / "x.parquet").stat().st_size
+    args = ["x.parquet", "-o", "x.bin", "--tokenization", "bytes"]
+    failed(nzip_cli("tokenize", *args), "x.parquet", "Parquet", "--column")
+    failed(nzip_cli("tokenize", *args, "--column", "text"), "no column 'text'", "id, body")
+    failed(nzip_cli("tokenize", *args, "--column", "id"), "'id' holds int64")
+    ok(nzip_cli("tokenize", *args, "--column", "body"))
+    assert next(iter(files.read_documents(tmp_path / "x.bin"))) == b"one"
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
+    failed(nzip_cli("tokenize", *args, "-f", "--column", "body"), "x.parquet")
+
+
+def test_parquet_without_pyarrow_says_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        next(iter(Documents([tmp_path / "x"], column="text")))
+
+
+def test_samples_of_a_prior_come_from_compressed_files(nzip_cli, tmp_path):
+    lines = [f'{{"id": {k}, "event": "login"}}'.encode() for k in range(50)]
+    (tmp_path / "a.zst").write_bytes(zstandard.compress(b"\r\n".join(lines)))
+    ok(nzip_cli("prior", "a.zst", "-o", "a.prior"))
+    prior = nzip.Prior(tmp_path / "a.prior")
+    assert sorted(prior.samples.splitlines()) == sorted(lines)
+    ok(nzip_cli("prior", "-", "-o", "b.prior", stdin=b"\n".join(lines)))
+    assert nzip.Prior(tmp_path / "b.prior").digest == prior.digest
