@@ -83,8 +83,8 @@ def stretch_table() -> list[int]:
 
 
 def reciprocal_table() -> list[int]:
-    """65536 / (n + 1.5): the step of an adaptive probability that was updated n times."""
-    return [131072 // (2 * n + 3) for n in range(1024)]
+    """8192 / (n + 1.5): the step of an adaptive probability that was updated n times."""
+    return [16384 // (2 * n + 3) for n in range(256)]
 
 
 # Bit histories: (zeros, ones, last bit), where the larger count is bounded by the smaller one.
@@ -581,19 +581,28 @@ def _towards(expected: int, depth: int, confidence: int) -> int:
 
 
 class AdaptiveMap:
-    """A probability of 22 bits with a count, which moves by 1 / (count + 1.5)."""
+    """A probability of 22 bits above a count of 10, which moves by 1 / (count + 1.5)."""
 
     def __init__(self, p16: int, count: int) -> None:
-        self.p, self.count = p16 << 6, count
+        self.word = p16 << 16 | count
 
     def p16(self) -> int:
         """The probability in 16 bits."""
-        return self.p >> 6
+        return self.word >> 16
 
     def update(self, bit: int) -> None:
         """Move towards the bit."""
-        self.p += ((bit << 22) - bit - self.p) * reciprocal_table()[self.count] >> 16
-        self.count = min(255, self.count + 1)
+        p, count = self.word >> 10, self.word & 1023
+        p += ((bit << 22) - bit - p >> 3) * reciprocal_table()[count] >> 10
+        self.word = p << 10 | min(255, count + 1)
+
+
+class LightMap(AdaptiveMap):
+    """A probability of 32 bits, which moves by 1/128."""
+
+    def update(self, bit: int) -> None:
+        """Move towards the bit."""
+        self.word += (2**32 - 1 - self.word) >> 7 if bit else -(self.word >> 7)
 
 
 class Mixing:
@@ -620,16 +629,17 @@ class Mixing:
         self.slots: dict[int, bytearray] = {}
         self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()
-        self.maps = [[AdaptiveMap(p, 5) for p in chances] for _ in range(contexts)]
+        self.new_map = LightMap if profile == LIGHT else AdaptiveMap
+        self.maps = [[self.new_map(p, 5) for p in chances] for _ in range(contexts)]
         self.match_map = [
-            [AdaptiveMap(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
+            [self.new_map(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
             for i in range(MATCH_LENGTHS)
         ]
         self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
         # Of three bytes and of the word: the last byte that followed, and how often in a row.
         self.runs: list[dict[int, tuple[int, int]]] = [{}, {}]
         self.run_map = [
-            [AdaptiveMap(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
+            [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
         # Inputs: M1, match, expected byte, bias, two runs, contexts.
         one = 16384 // sets
@@ -778,7 +788,7 @@ class Mixing:
         last = self.history % 256
         hint = self.text[self.match] if self.match else self.history >> 8 & 255
         self.expected_place = self.expected_map.setdefault(
-            (self.match_class, hint, self.node), AdaptiveMap(32768, 0)
+            (self.match_class, hint, self.node), self.new_map(32768, 0)
         )
         self.run_place = [
             maps[depth << 4 | count]
