@@ -3,8 +3,8 @@
     python tools/count_vocabulary.py SHARDS nzip/models [--align word]
 
 takes as many megabytes of each kind as ``MIX`` says, the same from each shard's beginning, counts
-the vocabulary (some four minutes of a core and 1 GB of memory), and writes it to the folder under the name
-that nzip looks it up by. ``windows.COUNTED`` has to be given the digest that is printed.
+the vocabulary (some four minutes of a core and 1 GB of memory), and writes it to the folder under
+the name that nzip looks it up by. ``windows.COUNTED`` has to be given the digest that is printed.
 """
 
 from __future__ import annotations

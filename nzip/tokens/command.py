@@ -37,7 +37,7 @@ def make(
                 raise ValueError(f"{vocabulary} was not counted for windows aligned to {align}")
         else:
             tokenizer = Tokenizer(window=window, align=align, lookahead=lookahead)
-        return streams.Vocabulary(tokenizer, token_bits or min(16, tokenizer.window))
+        return streams.Vocabulary(tokenizer, token_bits or (8 if tokenizer.window % 16 else 16))
     if name == "eqinfo":
         m1 = models.load(models.WINDOWS if model is None else model)
         return streams.EqInfo(m1, window, token_bits or 16, reset_every, align, lookahead)
