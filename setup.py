@@ -27,6 +27,7 @@ def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Exten
         include_dirs=["nzip", "nzip/kernel"],
         depends=[
             *(KERNEL + name for name in HEADERS + PARTS),
+            "nzip/tokens/count.h",
             TRAIN + "cell.h",
             TRAIN + "cell.inc",
             TRAIN + "cell_engine.inc",
@@ -43,7 +44,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("_coder", KERNEL + "coder.c"),
-            extension("_trie", KERNEL + "trie.c"),
+            extension("_trie", KERNEL + "trie.c", "nzip/tokens/count.c"),
             extension(
                 "_predict",
                 KERNEL + "model.c",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def build(folder: Path) -> ctypes.CDLL:
     options += [f"-I{kernel}", f"-I{sysconfig.get_paths()['include']}", "-o", str(module)]
     subprocess.run([*compiler, *options, source, *sources], check=True)
     spec = importlib.util.spec_from_file_location("nzip._predict", module)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     sys.modules["nzip._predict"] = loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return library
@@ -57,6 +59,19 @@ def sampled(library: ctypes.CDLL, work: Callable[[], Any], size: int) -> list[fl
     total = 1e9 * (time.process_time() - start) / size
     samples = max(1, sum(counts))
     return [total * count / samples for count in counts[: len(PARTS)]] + [total]
+
+
+def encode_all(model: Any, profile: int, texts: list[bytes], codes: list[bytes]) -> None:
+    from nzip import _predict
+
+    codes.extend(_predict.ac_encode(model, profile, text) for text in texts)
+
+
+def decode_all(model: Any, profile: int, texts: list[bytes], codes: list[bytes]) -> None:
+    from nzip import _predict
+
+    for code, text in zip(codes, texts, strict=True):
+        assert _predict.ac_decode(model, profile, code, len(text)) == text
 
 
 def main() -> None:
@@ -79,13 +94,8 @@ def main() -> None:
             model = models.load(chosen.model).predictor
             codes: list[bytes] = []
 
-            def encode(model: Any = model, profile: int = chosen.coding) -> None:
-                codes.extend(_predict.ac_encode(model, profile, text) for text in texts)
-
-            def decode(model: Any = model, profile: int = chosen.coding) -> None:
-                for code, text in zip(codes, texts, strict=True):
-                    assert _predict.ac_decode(model, profile, code, len(text)) == text
-
+            encode = functools.partial(encode_all, model, chosen.coding, texts, codes)
+            decode = functools.partial(decode_all, model, chosen.coding, texts, codes)
             for name, work in (("in", encode), ("out", decode)):
                 row = sampled(library, work, size)
                 print(f"| {level} | {name} | " + " | ".join(f"{ns:,.0f}" for ns in row) + " |")

@@ -139,11 +139,13 @@ def word_sequences(
 
 def bytes_a_window(folder: Path, model: models.Model) -> None:
     """A table for all kinds: of the files of each folder in turn, 200 kB in all."""
-    print("bytes a window on 200 kB       W = 16      24      32      64")
+    counted = {align: Tokenizer(align=align) for align in (None, "word")}
+    print("bytes a window on 200 kB      counted, words  W = 16      24      32      64")
     for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(path for path in kind.rglob("*") if path.is_file())
         text = b"".join(path.read_bytes()[: 200_000 // len(files)] for path in files)
-        cells = "".join(
+        cells = "".join(f"{len(text) / len(own.encode(text)):8.3f}" for own in counted.values())
+        cells += "".join(
             f"{len(text) * width / 8 / len(EqInfo(model, width, 8).encode(text)):8.3f}"
             for width in (16, 24, 32, 64)
         )
@@ -176,9 +178,14 @@ def main() -> None:
         tokens = EqInfo(model, width, 8, **settings)  # type: ignore[arg-type]
         return lambda text: len(tokens.encode(text)) * 8 // width
 
-    plain = Tokenizer(options.model)
+    plain, counted = Tokenizer(options.model), Tokenizer()
+    ahead, counted_words = Tokenizer(lookahead=True), Tokenizer(align="word")
     rows: dict[str, Callable[[bytes], int]] = {
+        "counted": lambda text: len(counted.encode(text)),
+        "counted, lookahead": lambda text: len(ahead.encode(text)),
+        "counted, aligned to words": lambda text: len(counted_words.encode(text)),
         "EqualInfoAC[b=16,v=65k]": lambda text: len(plain.encode(text)),
+        "the same, lookahead": of_windows(16, lookahead=True),
         "the same, aligned to words": of_windows(16, align="word"),
         "BPE, 65,536": of_bpe(65536),
         "BPE, 32,768": of_bpe(32768),
@@ -223,6 +230,8 @@ def main() -> None:
     ascii_text = b"\n".join(kinds.values()).decode("utf-8", "replace").encode("ascii", "replace")
     print("\nthe 1,000 most frequent words: token sequences of a word, share of the commonest")
     for name, tokens in {
+        "counted": counted.encode_with_offsets,
+        "counted, aligned to words": counted_words.encode_with_offsets,
         "EqualInfoAC[b=16,v=65k]": plain.encode_with_offsets,
         "the same, aligned to words": Tokenizer(options.model, align="word").encode_with_offsets,
         "BPE, 65,536": with_offsets(65536),
@@ -241,16 +250,18 @@ def main() -> None:
     text = text * max(1, 8_000_000 // len(text))
     small = text.decode("utf-8", "replace")[: 1 << 20]
     tik = as_tiktoken(bpe[65536])
-    ids, tik_ids = plain.encode_to_numpy(text), tik.encode_ordinary(small)
+    ids, tik_ids = counted.encode_to_numpy(text), tik.encode_ordinary(small)
     hf_ids, lists = bpe[65536].encode(small).ids, ids.tolist()
     large_size, small_size = len(text), len(small.encode())
     works: list[tuple[str, int, Callable[[], object]]] = [
-        ("nzip encode, to an array", large_size, lambda: plain.encode_to_numpy(text)),
-        ("nzip encode, to a list", large_size, lambda: plain.encode(text)),
+        ("nzip encode, to an array", large_size, lambda: counted.encode_to_numpy(text)),
+        ("nzip encode, to a list", large_size, lambda: counted.encode(text)),
+        ("the same with lookahead", large_size, lambda: ahead.encode_to_numpy(text)),
+        ("the same, aligned to words", large_size, lambda: counted_words.encode_to_numpy(text)),
         ("tiktoken encode, to a list", small_size, lambda: tik.encode_ordinary(small)),
         ("tokenizers encode", small_size, lambda: bpe[65536].encode(small)),
-        ("nzip decode, from an array", large_size, lambda: plain.decode_bytes(ids)),
-        ("nzip decode, from a list", large_size, lambda: plain.decode_bytes(lists)),
+        ("nzip decode, from an array", large_size, lambda: counted.decode_bytes(ids)),
+        ("nzip decode, from a list", large_size, lambda: counted.decode_bytes(lists)),
         ("tiktoken decode, from a list", small_size, lambda: tik.decode_bytes(tik_ids)),
         ("tokenizers decode", small_size, lambda: bpe[65536].decode(hf_ids)),
     ]

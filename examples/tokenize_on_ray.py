@@ -1,7 +1,7 @@
 """Tokenize a corpus of many files on a Ray cluster: Parquet, JSON lines or text in, Parquet out.
 
     pip install 'nzip[ray]'
-    python examples/tokenize_on_ray.py CORPUS OUT [--column text] [--window 16] [--address auto]
+    python examples/tokenize_on_ray.py CORPUS OUT [--column text] [--model counted] [--address auto]
 
 CORPUS is a folder of *.parquet, *.jsonl or *.txt files, OUT a folder that all nodes can write to.
 Each input file becomes one output file, `NAME.tokens.parquet` with the columns `tokens` (list of
@@ -53,8 +53,8 @@ def read(source: Path, column: str) -> Iterator[pa.ChunkedArray]:
 class Tokenize:
     """An actor: a tokenizer that stays warm, and what it does with a file."""
 
-    def __init__(self, window: int, column: str, corpus: str, out: str):
-        self.tokenizer = Tokenizer(window=window)
+    def __init__(self, model: str, column: str, corpus: str, out: str):
+        self.tokenizer = Tokenizer(model)
         self.column, self.corpus, self.out = column, Path(corpus), Path(out)
 
     def __call__(self, batch: dict) -> dict:
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--column", default="text")
-    parser.add_argument("--window", type=int, default=16)
+    parser.add_argument("--model", default="counted", help="counted, eqinfo, or an M1")
     parser.add_argument("--address", help="of a cluster; without it, this machine")
     parser.add_argument("--workers", type=int, help="default: a worker for each CPU")
     options = parser.parse_args()
@@ -112,7 +112,7 @@ def main() -> None:
         ray.data.from_items([{"path": str(path)} for path in left], override_num_blocks=len(left))
         .map_batches(
             Tokenize,
-            fn_constructor_args=(options.window, options.column, str(corpus), str(out)),
+            fn_constructor_args=(options.model, options.column, str(corpus), str(out)),
             batch_size=1,
             concurrency=min(workers, len(left)),
             max_restarts=-1,

@@ -15,10 +15,21 @@ cdef extern from "kernel/trie.h" nogil:
     int nz_trie_build(nz_trie *, uint32_t, const uint16_t *, const uint8_t *)
     void nz_trie_free(nz_trie *)
     size_t nz_trie_encode(const nz_trie *, const uint8_t *, size_t, int, int, void *)
+    size_t nz_trie_encode_ahead(const nz_trie *, const uint8_t *, size_t, int, void *)
     size_t nz_trie_encode_bits(const nz_trie *, const uint8_t *, size_t, int, int, uint8_t *, size_t)
     size_t nz_trie_size(const nz_trie *, const void *, size_t, int)
     void nz_trie_decode(const nz_trie *, const void *, size_t, int, uint8_t *, size_t)
     int nz_trie_decode_bits(const nz_trie *, const uint8_t *, size_t, int, uint8_t *, size_t)
+
+cdef extern from "tokens/count.h" nogil:
+    ctypedef uint16_t nz_place
+    ctypedef struct nz_strings:
+        pass
+    size_t nz_count_parse(const nz_trie *, const uint8_t *, size_t, const int64_t *, size_t, int, nz_place *,
+                          uint32_t *)
+    int nz_count_strings(const nz_place *, uint32_t *, uint32_t *, size_t, uint32_t, int, nz_strings *)
+    uint32_t nz_count_choose(const nz_strings *, const nz_trie *, uint32_t, int, uint16_t *, uint8_t *)
+    void nz_strings_free(nz_strings *)
 
 
 cdef size_t _NO_ROOM = <size_t>-1
@@ -82,9 +93,14 @@ cdef class Trie:
             <const char *>self.trie.strings + self.trie.start[number], self.trie.length[number]
         )
 
-    def encode(self, const uint8_t[::1] text not None, bint align=False):
+    cdef size_t put(self, const uint8_t *text, size_t n, bint align, bint ahead, void *out) noexcept nogil:
+        if ahead:
+            return nz_trie_encode_ahead(&self.trie, text, n, self.itemsize, out)
+        return nz_trie_encode(&self.trie, text, n, align, self.itemsize, out)
+
+    def encode(self, const uint8_t[::1] text not None, bint align=False, bint ahead=False):
         """The codewords of a text, as bytes of native numbers. With ``align`` a window ends where a
-        word begins, if one such place is within it."""
+        word begins, if one such place is within it; with ``ahead`` there are as few as there can be."""
         cdef size_t n = text.shape[0], count
         cdef int size = self.itemsize
         if n == 0:
@@ -94,20 +110,22 @@ cdef class Trie:
             raise MemoryError
         try:
             with nogil:
-                count = nz_trie_encode(&self.trie, &text[0], n, align, size, out)
+                count = self.put(&text[0], n, align, ahead, out)
+            if count == _NO_ROOM:
+                raise MemoryError
             return PyBytes_FromStringAndSize(<char *>out, count * size)
         finally:
             free(out)
 
     def encode_many(self, const uint8_t[::1] texts not None, const int64_t[::1] ends not None,
-                    bint align=False, int64_t eos=-1):
-        """The codewords of several texts that lie one behind the other.
+                    bint align=False, int64_t eos=-1, bint ahead=False):
+        """The codewords of several texts that lie one after another.
 
         ends: native int64, where each ends. eos: a number put behind each text's, or -1. Returns the
         native numbers as bytes, and where each text's end among them, native int64 in a bytearray.
         Raises ValueError for ends that fall or reach too far.
         """
-        cdef size_t count = ends.shape[0], i, at = 0
+        cdef size_t count = ends.shape[0], i, more = 0, at = 0
         cdef int64_t before = 0, total = texts.shape[0]
         cdef int size = self.itemsize
         result = bytearray(8 * count)
@@ -127,8 +145,10 @@ cdef class Trie:
             with nogil:
                 before = 0
                 for i in range(count):
-                    at += nz_trie_encode(&self.trie, source + before, ends[i] - before, align, size,
-                                         out + at * size)
+                    more = self.put(source + before, ends[i] - before, align, ahead, out + at * size)
+                    if more == _NO_ROOM:
+                        break
+                    at += more
                     if eos >= 0:
                         if size == 2:
                             (<uint16_t *>out)[at] = <uint16_t>eos
@@ -137,6 +157,8 @@ cdef class Trie:
                         at += 1
                     before = ends[i]
                     stops[i] = <int64_t>at
+            if more == _NO_ROOM:
+                raise MemoryError
             return PyBytes_FromStringAndSize(<char *>out, at * size), result
         finally:
             free(out)
@@ -202,3 +224,46 @@ cdef class Trie:
                 number = (<const uint16_t *>source)[i] if size == 2 else (<const uint32_t *>source)[i]
                 out[i] = self.trie.length[number]
         return result
+
+
+def count_round(Trie trie not None, const uint8_t[::1] text not None, const int64_t[::1] ends not None,
+                uint32_t least, uint32_t wanted, int hold, bint align=False):
+    """A better dictionary for a text (tokens/count.h): the lengths (native uint16) and last bytes of at
+    most ``wanted`` strings, as two bytearrays, and of how many tokens the text is by ``trie``.
+
+    ends: native int64, where each document ends, the last where the text does. least: tokens that a
+    new string must begin. hold: 0 to 255, how firmly strings of ``trie`` stay.
+    """
+    cdef size_t n = text.shape[0], documents = ends.shape[0], i, tokens = 0
+    cdef int64_t before = 0
+    cdef uint32_t chosen = 0
+    cdef nz_strings strings
+    cdef int rc
+    for i in range(documents):
+        if ends[i] < before:
+            raise ValueError("ends of documents that fall")
+        before = ends[i]
+    if before != <int64_t>n or n == 0 or n >= <size_t>0xFFFFFFFF or wanted < 256:
+        raise ValueError("no text, or one that does not end with its last document")
+    lengths, last = bytearray(2 * wanted), bytearray(wanted)
+    cdef uint8_t[::1] length = lengths
+    cdef uint8_t[::1] byte = last
+    cdef nz_place *place = <nz_place *>malloc((n + 1) * sizeof(nz_place))
+    cdef uint32_t *start = <uint32_t *>malloc(n * sizeof(uint32_t))
+    cdef uint32_t *spare = <uint32_t *>malloc(n * sizeof(uint32_t))
+    try:
+        if place is NULL or start is NULL or spare is NULL:
+            raise MemoryError
+        with nogil:
+            tokens = nz_count_parse(&trie.trie, &text[0], n, &ends[0], documents, align, place, start)
+            rc = nz_count_strings(place, start, spare, tokens, least, align, &strings)
+            if rc == 0:
+                chosen = nz_count_choose(&strings, &trie.trie, wanted, hold, <uint16_t *>&length[0], &byte[0])
+            nz_strings_free(&strings)
+        if chosen == 0:
+            raise MemoryError
+    finally:
+        free(place)
+        free(start)
+        free(spare)
+    return lengths[:2 * chosen], last[:chosen], tokens

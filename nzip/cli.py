@@ -1129,6 +1129,7 @@ def evaluate_model(
 class TokenizationName(StrEnum):
     """What tokens are."""
 
+    counted = "counted"
     eqinfo = "eqinfo"
     ac = "ac"
     static = "static"
@@ -1154,22 +1155,44 @@ def tokenize(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The file to write: .bin, .npy or .parquet.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="The file to write: .bin, .npy or .parquet; .json with --train."
+        ),
     ],
     tokenization: Annotated[
         TokenizationName,
-        typer.Option(help="Equal-Info Windows, or what the paper compares them with."),
-    ] = TokenizationName.eqinfo,
+        typer.Option(
+            help="A vocabulary counted on texts, Equal-Info Windows under a model, or what the"
+            " paper compares them with."
+        ),
+    ] = TokenizationName.counted,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A vocabulary that --train wrote, instead of the released.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Count a vocabulary on the texts and write it.")
+    ] = False,
+    train_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --train: bytes of text to count at most. [default: 100000000]"
+        ),
+    ] = None,
     window: Window = 16,
     token_bits: Annotated[
         int | None,
-        typer.Option(help="8 or 16 bits a token. Default: 16 for eqinfo, 8 for the others."),
+        typer.Option(help="8 or 16 bits a token. Default: 16 for windows, 8 for the others."),
     ] = None,
     context: Context = ContextName.reset,
     reset_every: ResetEvery = None,
     align: Annotated[
         str | None, typer.Option(help="'word': end windows where a word begins, if one does.")
     ] = None,
+    lookahead: Annotated[
+        bool,
+        typer.Option("--lookahead", help="The fewest windows instead of the longest each time."),
+    ] = False,
     model: ModelName = None,
     split: Annotated[
         SplitName,
@@ -1194,9 +1217,33 @@ def tokenize(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     progress: ShowProgress = None,
 ) -> None:
-    """Turn text into tokens for training: uint16 or uint8, with an index of the documents."""
+    """Turn text into tokens for training: uint16 or uint8, with an index of the documents.
+
+    With --train: count a vocabulary on the text, for --vocabulary.
+    """
     from .tokens import command
 
+    resets = _resets(context, reset_every)
+    if train:
+        odd = (model, vocabulary, token_bits, eos)
+        if tokenization != TokenizationName.counted or resets != 1 or lookahead or any(odd):
+            raise ValueError("--train goes with --window, --align, --split and --train-bytes only")
+        row = command.train(
+            paths,
+            output,
+            split=split.value,
+            field=field,
+            column=column,
+            window=window,
+            align=align,
+            limit=train_bytes,
+            force=force,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        _table(list(row), [row], as_json)
+        return
+    if train_bytes is not None:
+        raise ValueError("--train-bytes is for --train")
     row = command.tokenize(
         paths,
         output,
@@ -1210,8 +1257,10 @@ def tokenize(
         model=model,
         window=window,
         token_bits=token_bits,
-        reset_every=_resets(context, reset_every),
+        reset_every=resets,
         align=align,
+        lookahead=lookahead,
+        vocabulary=vocabulary,
     )
     _table(list(row), [row], as_json)
 

@@ -39,8 +39,8 @@ def _logistic(q8: int) -> Decimal:
     return 1 / (1 + (Decimal(-q8) / 256).exp())
 
 
-# A cubic for each unit of an argument's absolute value, in Q15 of its fraction: within 1.6 of 32,768
-# times the sigmoid. Rows: the factors of 1, t, t^2 and t^3.
+# A cubic for each unit of an argument's absolute value, in Q15 of its fraction t: within 1.6 of
+# 32,768 times the sigmoid. Rows: the factors of 1, t, t^2 and t^3.
 SIGMOID = (
     (16383, 23955, 28862, 31214, 32179, 32549, 32687, 32738),
     (8223, 6467, 3440, 1474, 574, 216, 79, 30),

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import itertools
 import json
 import pickle
 import random
@@ -16,15 +17,15 @@ from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 import nzip
 from nzip import _predict, errors, frame, models, reference, windows
 from nzip._trie import Trie
-from nzip.tokens import SPECIAL_TOKENS, Tokenizer, export, files, streams
+from nzip.tokens import SPECIAL_TOKENS, Tokenizer, count, export, files, streams
 
 RANDOM = np.random.default_rng(5).bytes(3000)
 ALL = {"english": ENGLISH, "code": CODE, "scripts": SCRIPTS, "random": RANDOM, **TEXTS}
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer()
+@pytest.fixture(scope="module", params=["counted", "eqinfo"])
+def tokenizer(request):
+    return Tokenizer(request.param)
 
 
 @pytest.mark.parametrize("extreme", [False, True])
@@ -128,8 +129,9 @@ def test_kept_dictionaries_are_used_and_damaged_ones_made_anew(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("align", [None, "word"])
-def test_any_bytes_come_back(name, align):
-    tokenizer = Tokenizer(align=align)
+@pytest.mark.parametrize("model", ["counted", "eqinfo"])
+def test_any_bytes_come_back(name, align, model):
+    tokenizer = Tokenizer(model, align=align)
     text = ALL[name]
     ids = tokenizer.encode(text)
     assert tokenizer.decode_bytes(ids) == text
@@ -152,7 +154,8 @@ def test_strings_come_back_cut_anywhere(tokenizer):
     assert tokenizer.decode(tokenizer.encode(lone), "surrogatepass") == lone
 
 
-def test_tokens_are_the_windows_of_the_file_mode(tokenizer):
+def test_tokens_are_the_windows_of_the_file_mode():
+    tokenizer = Tokenizer("eqinfo")
     packed = nzip.compress(ENGLISH, "eqinfo", window=16)
     _, at = frame.parse_header(packed)
     block = frame.parse_block(packed, at)
@@ -160,8 +163,9 @@ def test_tokens_are_the_windows_of_the_file_mode(tokenizer):
     assert np.frombuffer(code, ">u2").tolist() == tokenizer.encode(ENGLISH)
 
 
-def test_aligned_windows_end_before_words():
-    tokenizer = Tokenizer(align="word")
+@pytest.mark.parametrize("model", ["counted", "eqinfo"])
+def test_aligned_windows_end_before_words(model):
+    tokenizer = Tokenizer(model, align="word")
     text = b"the cat, the dog and (perhaps) the bird"
     pieces = [tokenizer.id_to_bytes(i) for i in tokenizer.encode(text)]
     starts = np.cumsum([0, *map(len, pieces)])[:-1]
@@ -195,7 +199,7 @@ def test_special_tokens_are_numbers_only(tokenizer):
             tokenizer.id_to_bytes(number)
     with pytest.raises(KeyError):
         tokenizer.bytes_to_id(RANDOM)
-    short = Tokenizer(window=12)
+    short = Tokenizer("eqinfo", window=12)
     assert short.special_tokens == {}
     with pytest.raises(ValueError, match="special"):
         short.encode("a", add_eos=True)
@@ -220,7 +224,7 @@ def test_arrow_columns(tokenizer):
 def test_pickles_are_small_and_stable(tokenizer):
     packed = pickle.dumps(tokenizer)
     assert len(packed) < 500
-    assert pickle.dumps(Tokenizer()) == packed
+    assert pickle.dumps(Tokenizer(tokenizer.name)) == packed
     assert pickle.loads(packed).encode(ENGLISH) == tokenizer.encode(ENGLISH)
 
 
@@ -243,7 +247,172 @@ def test_saved_tokenizers_need_no_model(tmp_path, tokenizer):
         Tokenizer.load(path)
 
 
+def fewest(text: bytes, entries: set[bytes]) -> int:
+    """Of strings that make up a text, by trying all."""
+    best, longest = [0], max(map(len, entries))
+    for end in range(1, len(text) + 1):
+        starts = range(max(0, end - longest), end)
+        best.append(1 + min(best[at] for at in starts if text[at:end] in entries))
+    return best[-1]
+
+
+@pytest.mark.parametrize("name", ["english", "code", "scripts", "random", "log", "empty"])
+def test_lookahead_takes_the_fewest_tokens(name, tokenizer):
+    ahead = Tokenizer(tokenizer.name, lookahead=True)
+    text = ALL[name]
+    ids = ahead.encode(text)
+    assert ahead.decode_bytes(ids) == tokenizer.decode_bytes(ids) == text
+    assert len(ids) == fewest(text, set(tokenizer.vocabulary()))
+    assert len(ids) <= len(tokenizer.encode(text))
+    assert ahead.encode_batch([text, text]) == [ids, ids]
+    numbers, offsets = ahead.encode_with_offsets(text)
+    assert (numbers, len(offsets)) == (ids, len(ids))
+    assert pickle.loads(pickle.dumps(ahead)).encode(text) == ids
+
+
+def test_lookahead_is_for_windows_that_are_not_aligned():
+    with pytest.raises(ValueError, match="lookahead"):
+        Tokenizer(align="word", lookahead=True)
+    with pytest.raises(ValueError, match="lookahead"):
+        streams.EqInfo(models.load(models.WINDOWS), 32, 16, lookahead=True)
+
+
+def corpus_of_words(size: int) -> list[bytes]:
+    """Documents of made-up words, some frequent and most not."""
+    rng = random.Random(11)
+    syllables = [a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "an", "er")]
+    words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(3000)]
+    weights = [1 / (k + 3) for k in range(len(words))]
+    documents, left = [], size
+    while left > 0:
+        documents.append((" ".join(rng.choices(words, weights, k=400)) + ".\n").encode())
+        left -= len(documents[-1])
+    return documents
+
+
+@pytest.mark.parametrize("align", [None, "word"])
+def test_a_counted_dictionary_holds_more_than_any_other_texts(align):
+    *documents, held_out = corpus_of_words(300_000)
+    own = Tokenizer.train(documents, window=12, align=align)
+    assert len(own.vocabulary()) == 4096
+    entries = set(own.vocabulary())
+    assert all(bytes([b]) in entries for b in range(256))
+    assert all(entry[:-1] in entries for entry in entries if len(entry) > 1)
+    other = Tokenizer("eqinfo", window=12, align=align)
+    assert len(own.encode(held_out)) < 0.7 * len(other.encode(held_out))
+    for text in ALL.values():
+        assert own.decode_bytes(own.encode(text)) == text
+
+
+def test_counting_is_the_same_again_and_for_any_cut_into_text_and_bytes():
+    documents = corpus_of_words(60_000)
+    first = Tokenizer.train(documents, window=11)
+    again = Tokenizer.train((d.decode() for d in documents), window=11)
+    assert first.vocabulary() == again.vocabulary()
+    assert first.digest == again.digest
+    assert Tokenizer.train(documents[::-1], window=11).vocabulary() == first.vocabulary()
+
+
+@pytest.mark.parametrize("text", [b"a", b"ab" * 4000, bytes(range(256)), bytes(3000)])
+def test_a_text_too_small_for_a_dictionary_is_filled_up(text):
+    own = Tokenizer.train([b"", text], window=16)
+    assert len(own.vocabulary()) == 65520
+    for document in (text, ENGLISH, RANDOM):
+        assert own.decode_bytes(own.encode(document)) == document
+
+
+def test_what_cannot_be_counted_is_refused():
+    for window in (7, 21):
+        with pytest.raises(ValueError, match="8 to 20 bits"):
+            Tokenizer.train([ENGLISH], window=window)
+    with pytest.raises(ValueError, match="words"):
+        Tokenizer.train([ENGLISH], align="words")
+    for documents in ([], [b"", ""]):
+        with pytest.raises(ValueError, match="no text"):
+            Tokenizer.train(documents)
+
+
+def test_of_a_large_corpus_pieces_are_counted_evenly():
+    documents = [bytes([k % 256]) * (count.PIECE + 10) for k in range(100)]
+    assert count.sample(documents, 10**9) == [
+        part for d in documents for part in (d[: count.PIECE], d[count.PIECE :])
+    ]
+    few = count.sample(documents, 20 * count.PIECE)
+    assert sum(map(len, few)) <= 20 * count.PIECE
+    values = [piece[0] for piece in few]
+    assert values[0] == 0
+    assert len({b - a for a, b in itertools.pairwise(values)}) == 1
+    assert values[-1] > 90
+
+
+@pytest.mark.parametrize("align", [None, "word"])
+def test_own_tokenizers_are_kept_and_exported(tmp_path, align):
+    own = Tokenizer.train([ENGLISH * 30, CODE * 30], window=16, align=align, name="mine")
+    own.save(tmp_path / "own.json")
+    loaded = Tokenizer.load(tmp_path / "own.json")
+    assert (loaded.name, loaded.align, loaded.window) == ("mine", align, 16)
+    assert loaded.encode(CODE) == own.encode(CODE)
+    assert pickle.loads(pickle.dumps(own)).encode(ENGLISH) == own.encode(ENGLISH)
+    if align is None:
+        tokenizers = pytest.importorskip("tokenizers")
+        export.save_tokenizer_json(own, tmp_path / "tokenizer.json")
+        fast = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        assert fast.encode(ENGLISH.decode()).ids == own.encode(ENGLISH)
+
+
+def test_a_vocabulary_is_trained_and_used_from_the_shell(tmp_path, nzip_cli):
+    def ok(*args):
+        done = nzip_cli(*args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    text = b"".join(corpus_of_words(40_000))
+    (tmp_path / "text").write_bytes(text)
+    ok("tokenize", "text", "--train", "-o", "own.json", "--align", "word")
+    command = ("tokenize", "text", "--json", "-o")
+    (row,) = json.loads(ok(*command, "t.bin", "--vocabulary", "own.json"))
+    (released,) = json.loads(ok(*command, "r.bin"))
+    assert row["tokens"] < released["tokens"]
+    own = Tokenizer.load(tmp_path / "own.json")
+    assert np.fromfile(tmp_path / "t.bin", "<u2").tolist() == own.encode(text, add_eos=True)
+    (tmp_path / "own.json").rename(tmp_path / "elsewhere.json")
+    ok("detokenize", "t.bin", "-o", "back")
+    assert (tmp_path / "back").read_bytes() == text
+    for args, reason in {
+        ("text", "--train", "-o", "elsewhere.json"): b"exists",
+        ("text", "--train", "-o", "own.bin"): b".json",
+        ("text", "--train", "-o", "own.json", "--lookahead"): b"--train goes with",
+        ("text", "-o", "o.bin", "--train-bytes", "5"): b"--train-bytes",
+        ("text", "-o", "o.bin", "--vocabulary", "text"): b"not a tokenizer file",
+        ("text", "-o", "o.bin", "--window", "24"): b"eqinfo",
+        ("text", "-o", "o.bin", "--lookahead", "--align", "word"): b"lookahead",
+    }.items():
+        done = nzip_cli("tokenize", *args)
+        assert done.returncode != 0
+        assert reason in done.stderr
+        assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "own.json").exists()
+    assert not (tmp_path / "o.bin").exists()
+
+
+def test_released_vocabularies_are_the_ones_that_are_named():
+    for align, digest in windows.COUNTED.items():
+        found, trie = windows.counted(align)
+        assert found.hex() == digest == windows.own_digest(trie).hex()
+    with pytest.raises(ValueError, match="eqinfo"):
+        Tokenizer(window=12)
+
+
 TOKENIZATIONS = {
+    "counted": lambda: streams.Vocabulary(Tokenizer()),
+    "counted, bytes": lambda: streams.Vocabulary(Tokenizer(), 8),
+    "counted, words": lambda: streams.Vocabulary(Tokenizer(align="word")),
+    "counted, lookahead": lambda: streams.Vocabulary(Tokenizer(lookahead=True)),
+    "own": lambda: streams.Vocabulary(Tokenizer.train([ENGLISH, CODE])),
+    "own, 8 bits": lambda: streams.Vocabulary(Tokenizer.train([ENGLISH], window=8), 8),
+    "eqinfo 16, lookahead": lambda: streams.EqInfo(
+        models.load(models.WINDOWS), 16, 16, lookahead=True
+    ),
     "eqinfo 16": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 16),
     "eqinfo 16, bytes": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 8),
     "eqinfo 32": lambda: streams.EqInfo(models.load(models.WINDOWS), 32, 16),
@@ -262,9 +431,11 @@ DOCUMENTS = [ENGLISH, b"", b"x", CODE[:200], SCRIPTS, RANDOM[:700]]
 @pytest.mark.parametrize("name", TOKENIZATIONS)
 def test_every_tokenization_comes_back_from_its_settings(name):
     tokenization = TOKENIZATIONS[name]()
+    assert tokenization.settings["tokenization"] in streams.NAMES
     again = streams.from_settings(json.loads(json.dumps(tokenization.settings)))
     for document in DOCUMENTS:
         tokens = tokenization.encode(document)
+        assert again.encode(document) == tokens
         assert len(tokens) * 8 % tokenization.token_bits == 0
         assert again.decode(tokens, len(document)) == document
 
@@ -283,8 +454,8 @@ def test_files_of_tokens_come_back(tmp_path, suffix, eos):
     assert writer.bytes == sum(map(len, documents))
 
 
-def test_bin_and_index_are_as_their_readers_expect(tmp_path, tokenizer):
-    path = tmp_path / "tokens.bin"
+def test_bin_and_index_are_as_their_readers_expect(tmp_path):
+    path, tokenizer = tmp_path / "tokens.bin", Tokenizer("eqinfo")
     with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS)), eos=True) as writer:
         for document in DOCUMENTS:
             writer.add(document)
@@ -303,9 +474,9 @@ def test_bin_and_index_are_as_their_readers_expect(tmp_path, tokenizer):
     assert len(index) == 34 + 12 * count + 8 * ends
 
 
-def test_npy_is_read_by_numpy(tmp_path, tokenizer):
-    path = tmp_path / "tokens.npy"
-    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS))) as writer:
+def test_npy_is_read_by_numpy(tmp_path):
+    path, tokenizer = tmp_path / "tokens.npy", Tokenizer()
+    with files.Writer(path, streams.Vocabulary(Tokenizer())) as writer:
         writer.add(ENGLISH)
     array = np.load(path, mmap_mode="r")
     assert array.dtype == np.uint16
@@ -363,9 +534,11 @@ def test_rwkv_vocabulary_gives_the_same_numbers(tmp_path, tokenizer):
         assert ids == tokenizer.encode(text)
 
 
-def test_aligned_tokenizers_are_not_exported():
+def test_tokenizers_that_are_no_longest_match_are_not_exported():
     with pytest.raises(ValueError, match="longest match"):
         export.tokenizer_json(Tokenizer(align="word"))
+    with pytest.raises(ValueError, match="longest match"):
+        export.tokenizer_json(Tokenizer(lookahead=True))
 
 
 def test_transformers_load_and_pad_it(tmp_path, tokenizer):
@@ -401,3 +574,4 @@ def test_datasets_map_it_in_processes_and_remember(tmp_path, monkeypatch, tokeni
     fingerprint = datasets.fingerprint.Hasher.hash
     assert fingerprint(tokenizer) == fingerprint(pickle.loads(pickle.dumps(tokenizer)))
     assert fingerprint(tokenizer) != fingerprint(Tokenizer(align="word"))
+    assert fingerprint(tokenizer) != fingerprint(Tokenizer(lookahead=True))

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE NZ_TRIE_NONE
 #define TRIES 512 /* free cells that are tried before a new row of 256 */
 
 /* ---- Building --------------------------------------------------------------------------------- */
@@ -212,45 +212,10 @@ void nz_trie_free(nz_trie *t) {
 
 /* ---- Encoding --------------------------------------------------------------------------------- */
 
-NZ_INLINE int is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13); }
-NZ_INLINE int is_letter(uint8_t c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 128;
-}
-
-/* A word begins with the space before it. */
-NZ_INLINE int begins_word(uint8_t before, uint8_t c) {
-    return is_space(c) ? !is_space(before) : is_letter(c) && !is_letter(before) && !is_space(before);
-}
-
-/* The number of the window at text[*at], which moves behind it. */
-NZ_INLINE uint32_t longest(const nz_trie *t, const uint8_t *text, size_t n, size_t *at, const int align) {
-    const uint32_t *cell = t->cell;
-    uint32_t state = t->root, last = 0, word = NONE;
-    size_t i = *at, word_end = 0;
-    while (i < n) {
-        uint32_t c = text[i], next = (state >> 8) ^ c;
-        uint32_t value = cell[next];
-        if ((value & 255) != c) break;
-        state = value;
-        last = next;
-        i++;
-        if (align && i < n && begins_word(text[i - 1], text[i])) {
-            word = next;
-            word_end = i;
-        }
-    }
-    if (align && word != NONE && i < n) {
-        last = word;
-        i = word_end;
-    }
-    *at = i;
-    return t->number[last];
-}
-
 NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const int align, const int size, void *numbers) {
     size_t count = 0, at = 0;
     while (at < n) {
-        uint32_t number = longest(t, text, n, &at, align);
+        uint32_t number = nz_trie_longest(t, text, n, &at, align);
         if (size == 2) ((uint16_t *)numbers)[count++] = (uint16_t)number;
         else ((uint32_t *)numbers)[count++] = number;
     }
@@ -262,13 +227,48 @@ size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align
     return size == 2 ? encode(t, text, n, 0, 2, numbers) : encode(t, text, n, 0, 4, numbers);
 }
 
+size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size, void *numbers) {
+    size_t ring = 1, count = 0, known = 0; /* known: places before it are in `reach` */
+    while (ring <= t->longest) ring *= 2;
+    uint32_t *reach = malloc(ring * sizeof *reach), *path = malloc(t->longest * sizeof *path);
+    for (size_t at = 0; reach && path && at < n;) {
+        size_t best = 0, furthest = 0, length = 0;
+        for (uint32_t state = t->root; at + length < n; length++) {
+            uint32_t next = (state >> 8) ^ text[at + length];
+            state = t->cell[next];
+            if ((state & 255) != text[at + length]) break;
+            path[length] = t->number[next];
+        }
+        for (size_t own = 1; own <= length; own++) {
+            size_t place = at + own, end = place;
+            if (place >= known) {
+                if (place < n) nz_trie_longest(t, text, n, &end, 0);
+                reach[place % ring] = (uint32_t)(end - place);
+                known = place + 1;
+            }
+            end = place + reach[place % ring];
+            if (end >= furthest) { /* of the same reach the longest: greedy, where nothing is gained */
+                furthest = end;
+                best = own;
+            }
+        }
+        if (size == 2) ((uint16_t *)numbers)[count++] = (uint16_t)path[best - 1];
+        else ((uint32_t *)numbers)[count++] = path[best - 1];
+        at += best;
+    }
+    int failed = !reach || !path;
+    free(reach);
+    free(path);
+    return failed ? SIZE_MAX : count;
+}
+
 size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
                            size_t capacity) {
     uint64_t held = 0;
     int bits = 0; /* of `held` that are not out yet */
     size_t size = 0, at = 0;
     while (at < n) {
-        uint32_t number = align ? longest(t, text, n, &at, 1) : longest(t, text, n, &at, 0);
+        uint32_t number = align ? nz_trie_longest(t, text, n, &at, 1) : nz_trie_longest(t, text, n, &at, 0);
         held = held << width | number;
         for (bits += width; bits >= 8; bits -= 8) {
             if (size == capacity) return SIZE_MAX;

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import corpus, models
 from ..errors import FormatError
+from ..tokens import Tokenizer as Vocabulary
 from ..tokens import files, streams
 
 PIECE = 10_240  # bytes of text that are coded at once (section 3.1)
@@ -190,6 +191,10 @@ def _windows(width: int, bits: int, every: int = 1, align: str | None = None) ->
     return lambda _: streams.EqInfo(models.load(models.WINDOWS), width, bits, every, align)
 
 
+def _counted(align: str | None = None) -> Any:
+    return lambda _: streams.Vocabulary(Vocabulary(align=align))
+
+
 # Name -> what makes the tokenization from the documents for training.
 TOKENIZERS: dict[str, Callable[[list[bytes]], streams.Tokenization]] = {
     "bytes": lambda _: streams.Bytes(),
@@ -205,6 +210,8 @@ TOKENIZERS: dict[str, Callable[[list[bytes]], streams.Tokenization]] = {
     "eqinfo-16-8-carry": _windows(16, 8, 0),
     "eqinfo-16-8-every-2": _windows(16, 8, 2),
     "eqinfo-16-16-word": _windows(16, 16, 1, "word"),
+    "counted": _counted(),
+    "counted-word": _counted("word"),
 }
 LABELS = {
     "bytes": "bytes",
@@ -220,6 +227,8 @@ LABELS = {
     "eqinfo-16-8-carry": "EqualInfoAC[b=16, v=256], M1 never reset",
     "eqinfo-16-8-every-2": "EqualInfoAC[b=16, v=256], M1 reset at every other window",
     "eqinfo-16-16-word": "EqualInfoAC[b=16, v=65k], aligned to words",
+    "counted": "counted vocabulary [v=65k]",
+    "counted-word": "counted vocabulary [v=65k], aligned to words",
     "padded-16": "zero-padded windows [b=16, v=65k]",
 }
 

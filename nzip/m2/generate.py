@@ -55,7 +55,7 @@ def decode(tokenizer: data.Tokenizer, ids: np.ndarray) -> bytes:
     if stream is None:
         return b"".join(tokenizer.texts(ids))
     tokens = ids.astype(data.kind_of(stream)).tobytes()
-    if isinstance(stream, streams.EqInfo):
+    if isinstance(stream, streams.Windows):
         return stream.decode_all(tokens)
     if isinstance(stream, streams.Bytes):
         return tokens

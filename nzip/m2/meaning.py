@@ -28,7 +28,7 @@ def starts(tokenizer: Tokenizer, document: bytes, ids: np.ndarray) -> np.ndarray
     if stream is None:
         lengths = [len(text) for text in tokenizer.texts(ids)]
         return np.cumsum([0, *lengths[:-1]])
-    if isinstance(stream, streams.EqInfo):
+    if isinstance(stream, streams.Windows):
         return np.array(stream.starts(document))
     if isinstance(stream, streams.Bytes):
         return np.arange(count)

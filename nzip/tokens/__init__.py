@@ -1,4 +1,6 @@
-"""Equal-Info Windows as a tokenizer (arXiv 2404.03626): lossless for any bytes, one token a window.
+"""Tokenizers by dictionaries closed under prefixes: lossless for any bytes.
+
+They are counted on texts, or the Equal-Info Windows of arXiv 2404.03626 under a model.
 
     >>> from nzip.tokens import Tokenizer
     >>> tokenizer = Tokenizer()
@@ -6,9 +8,9 @@
     >>> tokenizer.decode(ids)
     'The quick brown fox'
 
-``Tokenizer`` is a dictionary of all windows of up to 20 bits. ``nzip.tokens.streams`` has the other
-tokenizations of the paper, and windows too long for a dictionary; ``nzip.tokens.files`` writes and
-reads files of tokens; ``nzip.tokens.export`` writes the tokenizer for other programs.
+``Tokenizer`` is such a dictionary; ``nzip.tokens.count`` counts one. ``nzip.tokens.streams`` has
+the other tokenizations of the paper, and windows too long for a dictionary; ``nzip.tokens.files``
+writes and reads files of tokens; ``nzip.tokens.export`` writes the tokenizer for other programs.
 """
 
 from .tokenizer import SPECIAL_TOKENS, Tokenizer

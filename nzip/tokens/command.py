@@ -1,7 +1,8 @@
-"""``nzip tokenize`` and ``nzip detokenize``."""
+"""``nzip tokenize`` (and its ``--train``) and ``nzip detokenize``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from .. import _predict, corpus, models
 from ..files import STDIO
 from ..output import atomic_output, check_output, write_all
 from ..progress import Bar, View
-from . import files, streams
+from . import count, files, streams
+from .tokenizer import Tokenizer
 
 
 def make(
@@ -21,13 +23,27 @@ def make(
     token_bits: int | None,
     reset_every: int,
     align: str | None,
+    lookahead: bool,
+    vocabulary: Path | None,
 ) -> streams.Tokenization:
     """The tokenization that a command line asks for. Raises ValueError."""
+    if vocabulary is not None and name != "counted":
+        raise ValueError("a vocabulary is a counted one, no other tokenization's")
+    if name == "counted":
+        if model is not None or reset_every != 1:
+            raise ValueError("counted windows need no model: --tokenization eqinfo")
+        if vocabulary is not None:
+            tokenizer = Tokenizer.load(vocabulary, lookahead=lookahead)
+            if align not in (None, tokenizer.align):
+                raise ValueError(f"{vocabulary} was not counted for windows aligned to {align}")
+        else:
+            tokenizer = Tokenizer(window=window, align=align, lookahead=lookahead)
+        return streams.Vocabulary(tokenizer, token_bits or (8 if tokenizer.window % 16 else 16))
     if name == "eqinfo":
         m1 = models.load(models.WINDOWS if model is None else model)
-        return streams.EqInfo(m1, window, token_bits or 16, reset_every, align)
-    if reset_every != 1 or align is not None:
-        raise ValueError("resets and alignment are of windows: eqinfo")
+        return streams.EqInfo(m1, window, token_bits or 16, reset_every, align, lookahead)
+    if reset_every != 1 or align is not None or lookahead:
+        raise ValueError("resets, alignment and lookahead are of windows: counted, eqinfo")
     bits = token_bits or 8
     if name == "ac":
         return streams.Ac(models.load(model), bits)
@@ -47,7 +63,7 @@ def make(
 def tokenize(
     paths: list[Path],
     output: Path,
-    name: str = "eqinfo",
+    name: str = "counted",
     *,
     split: str = "file",
     field: str | None = None,
@@ -89,6 +105,40 @@ def tokenize(
     }
 
 
+def train(
+    paths: list[Path],
+    output: Path,
+    *,
+    split: str = "file",
+    field: str | None = None,
+    column: str | None = None,
+    window: int = 16,
+    align: str | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Count a vocabulary on all documents and write it as ``Tokenizer.save`` does; what it is.
+    Raises as ``tokenize``."""
+    paths = corpus.find_files(paths)
+    if output.suffix != ".json":
+        raise ValueError(f"{output}: a vocabulary's suffix is .json")
+    _check_outputs([output], paths, force)
+    documents = corpus.Documents(paths, split, field, column)
+    tokenizer = Tokenizer.train(
+        documents, name=output.stem, window=window, align=align, limit=limit or count.LIMIT, say=say
+    )
+    with atomic_output(output, replace=force) as out:
+        write_all(out, tokenizer.to_json().encode())
+    return {
+        "file": str(output),
+        "vocabulary": tokenizer.vocab_size,
+        "window": window,
+        "align": align or "",
+        "digest": tokenizer.digest.hex()[:8],
+    }
+
+
 def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None:
     """Raise ValueError if an output is an input, and FileExistsError, before any work."""
     for path in outputs:
@@ -103,11 +153,11 @@ def detokenize(source: Path, output: Path, split: str = "file", force: bool = Fa
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
     _check_outputs([output], files.written(source), force)
-    count = 0
+    number = 0
     with atomic_output(output, replace=force) as out:
         for document in files.read_documents(source):
-            if count and split == "nul":
+            if number and split == "nul":
                 write_all(out, b"\0")
             write_all(out, document)
-            count += 1
-    return count
+            number += 1
+    return number

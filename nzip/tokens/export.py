@@ -1,10 +1,10 @@
 """A ``Tokenizer`` in the formats of other programs.
 
-Every window but the root has a codeword that means "stop here", so the dictionary is closed under
-prefixes, and the encoder's window is the longest entry that the text starts with: greedy longest
-match. RWKV's tokenizer does just that. For Hugging Face's, a regular expression that follows the
-dictionary's trie cuts the text into windows, each of which is then a word of the vocabulary: its
-time grows with the text's length, as WordPiece's, which also means longest match, does not.
+The dictionary is closed under prefixes, and the encoder's window is the longest entry that the text
+starts with: greedy longest match. RWKV's tokenizer does just that. For Hugging Face's, a regular
+expression that follows the dictionary's trie cuts the text into windows, each of which is then a
+word of the vocabulary: its time grows with the text's length, as WordPiece's, which also means
+longest match, does not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ def _byte_characters() -> list[str]:
 
 
 def _check(tokenizer: Tokenizer) -> None:
-    if tokenizer.align is not None:
-        raise ValueError("aligned windows are no longest match; other programs cannot make them")
+    if tokenizer.align is not None or tokenizer.lookahead:
+        raise ValueError(
+            "windows that are aligned or looked ahead for are no longest match; other programs"
+            " cannot make them"
+        )
 
 
 Node = dict[int, Any]  # of a trie: byte -> what follows it

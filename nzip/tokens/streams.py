@@ -1,7 +1,8 @@
 """The tokenizations of arXiv 2404.03626 side by side: a document's bytes to tokens and back.
 
-``make`` gives one by name: ``eqinfo`` (section 3.3), ``ac`` (M1 and an arithmetic coder for the
-whole document), ``static`` (fixed byte frequencies in M1's place), ``gzip`` and ``bytes``. Tokens
+By name: ``counted`` (windows of a dictionary counted on texts, not the paper's), ``eqinfo``
+(section 3.3), ``ac`` (M1 and an arithmetic coder for the whole document), ``static`` (fixed byte
+frequencies in M1's place), ``gzip`` and ``bytes``. Tokens
 are the code's bits in groups of 8 or 16, the highest bit first.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 import array
 import itertools
 import math
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from .. import _coder, _predict, frame, models, windows
+from .._trie import Trie
 from ..errors import MALFORMED, FormatError, ModelNotFoundError
 from ..models import Model
 from ..modes import eqinfo
+from .tokenizer import COUNTED, Tokenizer
 
-NAMES = ("eqinfo", "ac", "static", "gzip", "bytes")
+NAMES = ("counted", "eqinfo", "ac", "static", "gzip", "bytes")
 STATIC_ONE = 65536  # what byte frequencies add up to
 
 
@@ -89,11 +93,111 @@ class _Coded:
         raise NotImplementedError
 
 
-class EqInfo(_Coded):
-    """Windows of ``window`` bits (8 to 64), each one or several tokens.
+class Windows(_Coded):
+    """Windows of ``window`` bits, each one or several tokens, by a dictionary where there is one.
 
-    reset_every: windows after which M1 starts afresh; 0: never. align: as for ``Tokenizer``, for
-    windows of at most 20 bits. From 16 bits on the window with the number 2^W - 16 ends documents.
+    align, lookahead: as for ``Tokenizer``. From 16 bits on the window with the number 2^W - 16 ends
+    documents.
+    """
+
+    def __init__(
+        self,
+        trie: Trie | None,
+        window: int,
+        token_bits: int,
+        settings: dict[str, Any],
+        align: str | None = None,
+        lookahead: bool = False,
+    ):
+        if token_bits not in (8, 16) or window % token_bits:
+            raise ValueError(f"windows of {window} bits are not whole tokens of {token_bits}")
+        super().__init__(
+            token_bits, settings | {"window": window, "align": align, "lookahead": lookahead}
+        )
+        self._trie, self._window = trie, window
+        self._align, self._lookahead = windows.aligned(align), lookahead
+        if window >= 16:
+            number = windows.codewords(window)  # the first after them
+            self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
+
+    def _code(self, document: bytes) -> bytes:
+        assert self._trie is not None
+        if self._lookahead:
+            # Windows of whole tokens that have a dictionary are of 8 or 16 bits.
+            numbers = array.array("H", self._trie.encode(document, False, True))
+            if self._window == 8:
+                return bytes(numbers)
+            if sys.byteorder == "little":
+                numbers.byteswap()
+            return numbers.tobytes()
+        room = len(document) * self._window // 8
+        code = self._trie.encode_bits(self._window, document, self._align, room)
+        assert code is not None  # a window holds a byte at least
+        return code
+
+    def _text(self, code: bytes, size: int) -> bytes:
+        assert self._trie is not None
+        try:
+            return self._trie.decode_bits(self._window, code, size)
+        except ValueError as error:
+            raise FormatError(str(error)) from error
+
+    def decode_all(self, tokens: bytes) -> bytes:
+        """The text of whole windows, however long it is; up to the first that no encoder writes."""
+        code = swap(tokens, self.token_bits)
+        width = self._window // 8
+        code = code[: len(code) // width * width]
+        while code:
+            try:
+                return self._text_of_all(code)
+            except ValueError:
+                code = code[: -max(width, len(code) // 8 // width * width)]
+        return b""
+
+    def _text_of_all(self, code: bytes) -> bytes:
+        assert self._trie is not None
+        width, raw = self._window // 8, array.array("H")
+        for at in range(0, len(code), width):
+            raw.append(int.from_bytes(code[at : at + width], "big"))
+        return self._trie.decode(raw.tobytes())
+
+    def starts(self, document: bytes) -> list[int]:
+        """The byte of the document at which the window of each token begins."""
+        places = self._places(document) if document else []
+        return [place for place in places for _ in range(self._window // self.token_bits)]
+
+    def _places(self, document: bytes) -> list[int]:
+        assert self._trie is not None
+        numbers = self._trie.encode(document, self._align, self._lookahead)
+        lengths = array.array("I", bytes(self._trie.lengths(numbers)))
+        return [0, *itertools.accumulate(lengths[:-1])]
+
+
+class Vocabulary(Windows):
+    """The windows of a tokenizer's dictionary that was counted."""
+
+    def __init__(self, tokenizer: Tokenizer, token_bits: int = 16):
+        settings = {
+            "tokenization": "counted",
+            "digest": tokenizer.digest.hex(),
+        }
+        if windows.find(tokenizer.digest, tokenizer.window) is None:  # it is not released
+            settings["vocabulary"] = tokenizer.to_json()
+        super().__init__(
+            tokenizer.trie,
+            tokenizer.window,
+            token_bits,
+            settings,
+            tokenizer.align,
+            tokenizer.lookahead,
+        )
+
+
+class EqInfo(Windows):
+    """Windows of ``window`` bits (8 to 64) under M1.
+
+    reset_every: windows after which M1 starts afresh; 0: never. align, lookahead: for windows of at
+    most 20 bits with a reset at each one, which have a dictionary.
     """
 
     def __init__(
@@ -103,84 +207,61 @@ class EqInfo(_Coded):
         token_bits: int = 16,
         reset_every: int = 1,
         align: str | None = None,
+        lookahead: bool = False,
     ):
-        whole = token_bits in (8, 16) and window % token_bits == 0
-        if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW or not whole:
-            raise ValueError(f"windows of {window} bits are not whole tokens of {token_bits}")
+        if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW:
+            raise ValueError(f"windows have {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits")
         frame.check_reset_every(reset_every)
         settings = {
             "tokenization": "eqinfo",
             "model": model.name,
             "digest": model.digest.hex(),
-            "window": window,
             "reset_every": reset_every,
-            "align": align,
         }
-        super().__init__(token_bits, settings)
-        self._model, self._window, self._reset_every = model, window, reset_every
-        self._align = windows.aligned(align)
+        self._model, self._reset_every = model, reset_every
         self._mode = eqinfo.EqInfo(model, window, reset_every)
-        self._trie = self._mode.dictionary()
-        if self._trie is None and self._align:
+        trie = self._mode.dictionary()
+        super().__init__(trie, window, token_bits, settings, align, lookahead)
+        if self._align and lookahead:
+            raise ValueError("aligned windows end where words begin; lookahead is for others")
+        if trie is None and (self._align or lookahead):
             raise ValueError(
-                f"windows are aligned up to {windows.MAX_WIDTH} bits, with a reset at each one"
+                "alignment and lookahead are for windows of at most"
+                f" {windows.MAX_WIDTH} bits, with a reset at each one"
             )
-        if window >= 16:
-            number = windows.codewords(window)  # the first behind them
-            self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
 
     def _code(self, document: bytes) -> bytes:
-        room = len(document) * self._window // 8
         if self._trie is not None:
-            code = self._trie.encode_bits(self._window, document, self._align, room)
-        else:
-            code = _predict.eqinfo_encode(
-                self._model.predictor,
-                self._window,
-                document,
-                room,
-                self._reset_every,
-                watch=self.watch,
-            )
+            return super()._code(document)
+        room = len(document) * self._window // 8
+        code = _predict.eqinfo_encode(
+            self._model.predictor,
+            self._window,
+            document,
+            room,
+            self._reset_every,
+            watch=self.watch,
+        )
         assert code is not None  # a window holds a byte at least
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
         return self._mode.decode(code, size, _predict.Watch())
 
-    def decode_all(self, tokens: bytes) -> bytes:
-        """The text of whole windows, however long it is; up to the first that no encoder writes."""
-        code = swap(tokens, self.token_bits)
-        width, limit = self._window // 8, 65_536
-        code = code[: len(code) // width * width]
-        while code:
-            try:
-                if self._trie is None:
-                    return _predict.eqinfo_decode(
-                        self._model.predictor, self._window, code, limit, self._reset_every
-                    )
-                raw = array.array("H" if self._trie.itemsize == 2 else "I")
-                for at in range(0, len(code), width):
-                    raw.append(int.from_bytes(code[at : at + width], "big"))
-                return self._trie.decode(raw.tobytes())
-            except ValueError:
-                code = code[: -max(width, len(code) // 8 // width * width)]
-        return b""
-
-    def starts(self, document: bytes) -> list[int]:
-        """The byte of the document at which the window of each token begins."""
-        if not document:
-            return []
+    def _text_of_all(self, code: bytes) -> bytes:
         if self._trie is not None:
-            numbers = self._trie.encode(document, self._align)
-            lengths = array.array("I", bytes(self._trie.lengths(numbers)))
-            places = [0, *itertools.accumulate(lengths[:-1])]
-        else:
-            raw = _predict.eqinfo_starts(
-                self._model.predictor, self._window, document, self._reset_every
-            )
-            places = array.array("I", bytes(raw)).tolist()
-        return [place for place in places for _ in range(self._window // self.token_bits)]
+            return super()._text_of_all(code)
+        return _predict.eqinfo_decode(
+            self._model.predictor, self._window, code, 65_536, self._reset_every
+        )
+
+    def _places(self, document: bytes) -> list[int]:
+        if self._trie is not None:
+            return super()._places(document)
+        raw = _predict.eqinfo_starts(
+            self._model.predictor, self._window, document, self._reset_every
+        )
+        return array.array("I", bytes(raw)).tolist()
 
 
 class Ac(_Coded):
@@ -292,7 +373,10 @@ def from_settings(settings: dict[str, Any]) -> Tokenization:
             if name == "ac":
                 return Ac(known[0], bits)
             window, every = int(settings["window"]), int(settings["reset_every"])
-            return EqInfo(known[0], window, bits, every, settings["align"])
+            lookahead = bool(settings.get("lookahead"))  # older files have none
+            return EqInfo(known[0], window, bits, every, settings["align"], lookahead)
+        if name == "counted":
+            return _vocabulary(settings, bits)
         if name == "static":
             return Static(settings["frequencies"], bits)
         if name == "gzip":
@@ -304,3 +388,14 @@ def from_settings(settings: dict[str, Any]) -> Tokenization:
             raise
         raise FormatError(f"not the settings of a tokenization: {error}") from error
     raise FormatError(f"unknown tokenization {name!r}")
+
+
+def _vocabulary(settings: dict[str, Any], bits: int) -> Vocabulary:
+    lookahead = bool(settings["lookahead"])
+    if "vocabulary" in settings:
+        tokenizer = Tokenizer.from_json(settings["vocabulary"], lookahead=lookahead)
+    else:
+        tokenizer = Tokenizer(COUNTED, align=settings["align"], lookahead=lookahead)
+    if tokenizer.digest.hex() != settings["digest"]:
+        raise ModelNotFoundError(f"the vocabulary {settings['digest'][:8]} is missing")
+    return Vocabulary(tokenizer, bits)

@@ -7,20 +7,23 @@ import base64
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import models, windows
 from .._trie import Trie
-from ..errors import MALFORMED, FormatError
+from ..errors import MALFORMED, FormatError, ModelNotFoundError
+from . import count
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
 FORMAT = "nzip-tokenizer-1"
-# The numbers behind the windows, in order. They are numbers only: text that spells one stays text.
+COUNTED = "counted"  # the released dictionaries that are counted
+EQINFO = "eqinfo"  # the windows of the released M1 for them
+# The numbers after the windows, in order. They are numbers only: text that spells one stays text.
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|pad|>",
@@ -38,46 +41,93 @@ def _utf8(text: str | bytes) -> bytes:
 class Tokenizer:
     """One token for each window of ``window`` bits.
 
-    model: name or path of an M1; None for the released one for windows. window: 8 to 20 bits; up
-    to 16 the tokens fit uint16. align: "word" ends windows where a word begins, as far as one such
-    place is within the window. A text is bytes, or a str, which is taken as UTF-8. From 16 bits on
-    there are special tokens: SPECIAL_TOKENS.
+    model: "counted" for the released dictionaries that are counted on texts, of 16 bits; "eqinfo",
+    or name or path of an M1, for the windows that are the most probable under it. window: 8 to 20
+    bits; up to 16 the tokens fit uint16. align: "word" ends windows where a word begins, as far as
+    one such place is within the window. lookahead: as few tokens as there can be, instead of the
+    longest one each time; not with ``align``. A text is bytes, or a str, which is taken as UTF-8.
+    From 16 bits on there are special tokens: SPECIAL_TOKENS.
 
     Raises ModelNotFoundError, ModelFileError, and ValueError for a setting out of range.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] = COUNTED,
         *,
         window: int = 16,
         align: str | None = None,
+        lookahead: bool = False,
     ):
-        m1 = models.load(models.WINDOWS if model is None else model)
-        self._set(windows.dictionary(m1, window), m1.name, m1.digest, window, align)
+        if model == COUNTED:
+            if window != 16:
+                raise ValueError("other windows than those of 16 bits are a model's: eqinfo")
+            digest, trie = windows.counted(align)
+            self._set(trie, COUNTED, digest, window, align, lookahead)
+        else:
+            m1 = models.load(models.WINDOWS if model == EQINFO else model)
+            trie = windows.dictionary(m1, window)
+            self._set(trie, m1.name, m1.digest, window, align, lookahead)
 
-    def _set(self, trie: Trie, name: str, digest: bytes, window: int, align: str | None) -> None:
+    @classmethod
+    def train(
+        cls,
+        corpus: Iterable[str | bytes],
+        *,
+        name: str = "own",
+        window: int = 16,
+        align: str | None = None,
+        lookahead: bool = False,
+        limit: int = count.LIMIT,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Tokenizer:
+        """A tokenizer whose dictionary is counted on a corpus of documents. That takes some minutes
+        for 100 MB; the same corpus gives the same dictionary.
+
+        limit: bytes that are counted at most, and some ten bytes of memory for each; of a larger
+        corpus pieces are left out evenly. say: is told of each round. Raises ValueError for
+        documents without text or a setting out of range.
+        """
+        trie = count.count(map(_utf8, corpus), window, align, limit, say)
+        return _build(trie, name, windows.own_digest(trie), window, align, lookahead)
+
+    def _set(
+        self,
+        trie: Trie,
+        name: str,
+        digest: bytes,
+        window: int,
+        align: str | None,
+        lookahead: bool,
+    ) -> None:
         self._aligned = windows.aligned(align)
-        self._trie, self.name, self.digest = trie, name, digest
-        self.window, self.align = window, align
+        if self._aligned and lookahead:
+            raise ValueError("aligned windows end where words begin; lookahead is for others")
+        self.trie, self.name, self.digest = trie, name, digest
+        self.window, self.align, self.lookahead = window, align, lookahead
         self._code = "H" if trie.itemsize == 2 else "I"  # of array.array
 
     def __repr__(self) -> str:
-        align = f", align={self.align!r}" if self.align else ""
-        return f"<nzip.Tokenizer {self.name} window={self.window}{align}>"
+        align = f" align={self.align!r}" if self.align else ""
+        ahead = " lookahead" if self.lookahead else ""
+        return f"<nzip.Tokenizer {self.name} window={self.window}{align}{ahead}>"
 
     # ==== Encoding =============================================================================
 
     def encode(self, text: str | bytes, *, add_eos: bool = False) -> list[int]:
-        """The tokens of a text; with ``add_eos`` the end-of-text token behind them."""
-        numbers = array.array(self._code, self._trie.encode(_utf8(text), self._aligned))
+        """The tokens of a text; with ``add_eos`` the end-of-text token after them."""
+        numbers = array.array(self._code, self.encode_packed(_utf8(text)))
         return [*numbers, self.eos_id] if add_eos else numbers.tolist()
 
     def encode_to_numpy(self, text: str | bytes) -> np.ndarray:
         """The tokens of a text, uint16 (uint32 for windows of more than 16 bits)."""
         import numpy as np
 
-        return np.frombuffer(self._trie.encode(_utf8(text), self._aligned), self.dtype)
+        return np.frombuffer(self.encode_packed(_utf8(text)), self.dtype)
+
+    def encode_packed(self, text: bytes) -> bytes:
+        """The tokens of a text as this machine's numbers, two bytes each (four above 16 bits)."""
+        return self.trie.encode(text, self._aligned, self.lookahead)
 
     def encode_batch(
         self, texts: Iterable[str | bytes], *, add_eos: bool = False
@@ -85,8 +135,8 @@ class Tokenizer:
         """The tokens of each text."""
         data = [_utf8(text) for text in texts]
         ends = array.array("q", itertools.accumulate(map(len, data)))
-        packed, stops = self._trie.encode_many(
-            b"".join(data), ends, self._aligned, self.eos_id if add_eos else -1
+        packed, stops = self.trie.encode_many(
+            b"".join(data), ends, self._aligned, self.eos_id if add_eos else -1, self.lookahead
         )
         numbers = array.array(self._code, packed).tolist()
         bounds = [0, *array.array("q", bytes(stops))]
@@ -108,11 +158,12 @@ class Tokenizer:
         places = np.frombuffer(offsets, np.int64, count + 1, 8 * first) if count else np.zeros(1)
         begin, end = int(places[0]), int(places[-1])
         texts = memoryview(data).cast("B")[begin:end] if data is not None and end else b""
-        packed, stops = self._trie.encode_many(
+        packed, stops = self.trie.encode_many(
             texts,
             (places[1:] - begin).astype(np.int64),
             self._aligned,
             self.eos_id if add_eos else -1,
+            self.lookahead,
         )
         ends = np.concatenate([[0], np.frombuffer(stops, np.int64)])
         values = pa.array(np.frombuffer(packed, self.dtype))
@@ -121,8 +172,8 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str | bytes) -> tuple[list[int], list[int]]:
         """The tokens of a text, and the byte at which each begins (in UTF-8, for a str)."""
-        packed = self._trie.encode(_utf8(text), self._aligned)
-        lengths = array.array("I", bytes(self._trie.lengths(packed)))
+        packed = self.encode_packed(_utf8(text))
+        lengths = array.array("I", bytes(self.trie.lengths(packed)))
         offsets = list(itertools.accumulate(lengths, initial=0))[:-1]
         return array.array(self._code, packed).tolist(), offsets
 
@@ -131,11 +182,11 @@ class Tokenizer:
     def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
         """The bytes that tokens stand for; special tokens stand for none. Raises ValueError for a
         number that is no token."""
-        first = len(self._trie)
+        first = len(self.trie)
         try:  # the common case: windows only
             if getattr(ids, "dtype", None) == self.dtype:
-                return self._trie.decode(ids.tobytes())  # type: ignore[union-attr]
-            return self._trie.decode(array.array(self._code, ids).tobytes())
+                return self.trie.decode(ids.tobytes())  # type: ignore[union-attr]
+            return self.trie.decode(array.array(self._code, ids).tobytes())
         except (ValueError, OverflowError):
             pass
         kept = []
@@ -144,7 +195,7 @@ class Tokenizer:
                 raise ValueError(f"{number} is no token; there are {self.vocab_size}")
             if number < first:
                 kept.append(int(number))
-        return self._trie.decode(array.array(self._code, kept).tobytes())
+        return self.trie.decode(array.array(self._code, kept).tobytes())
 
     def decode(self, ids: Sequence[int] | np.ndarray, errors: str = "replace") -> str:
         """The same as text. ``errors`` is that of bytes.decode: tokens may end inside a
@@ -167,51 +218,56 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         """Numbers that may occur: windows and special tokens."""
-        return len(self._trie) + len(self.special_tokens)
+        return len(self.trie) + len(self.special_tokens)
 
     @property
     def special_tokens(self) -> dict[str, int]:
         """Names and numbers of the special tokens."""
         if self.window < 16:
             return {}
-        return {name: len(self._trie) + k for k, name in enumerate(SPECIAL_TOKENS)}
+        return {name: len(self.trie) + k for k, name in enumerate(SPECIAL_TOKENS)}
 
     @property
     def eos_id(self) -> int:
         """The end-of-text token, put between documents. Raises ValueError below 16 bits."""
         if self.window < 16:
             raise ValueError("windows of less than 16 bits leave no room for special tokens")
-        return len(self._trie)
+        return len(self.trie)
 
     def id_to_bytes(self, number: int) -> bytes:
         """What a token stands for; b"" for a special one. Raises IndexError for another number."""
-        if len(self._trie) <= number < self.vocab_size:
+        if len(self.trie) <= number < self.vocab_size:
             return b""
         if number < 0:
             raise IndexError(f"no codeword {number}")
-        return self._trie.string(number)
+        return self.trie.string(number)
 
     def bytes_to_id(self, text: bytes) -> int:
         """The token that stands for exactly these bytes. Raises KeyError if there is none."""
-        numbers = array.array(self._code, self._trie.encode(text))
+        numbers = array.array(self._code, self.trie.encode(text))
         if len(numbers) != 1:
             raise KeyError(text)
         return numbers[0]
 
     def vocabulary(self) -> list[bytes]:
         """What every window stands for, in the order of the numbers."""
-        return [self._trie.string(k) for k in range(len(self._trie))]
+        return [self.trie.string(k) for k in range(len(self.trie))]
 
     # ==== Keeping ==============================================================================
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Small and the same everywhere, as long as the dictionary can be had from its model's hash.
+        # Small and the same everywhere, as long as the dictionary can be had from its hash.
         if windows.find(self.digest, self.window) is not None:
-            return _by_digest, (self.name, self.digest, self.window, self.align)
-        return _from_json, (self._to_json(),)
+            settings = (self.window, self.align, self.lookahead)
+            return _by_digest, (self.name, self.digest, *settings)
+        return _from_json, (self.to_json(), self.lookahead)
 
-    def _to_json(self) -> str:
-        packed = windows.pack(self.digest, self.window, *self._trie.tables())
+    def packed(self) -> bytes:
+        """The dictionary as a file of its own (windows.pack)."""
+        return windows.pack(self.digest, self.window, *self.trie.tables())
+
+    def to_json(self) -> str:
+        """What ``save`` writes."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -219,44 +275,55 @@ class Tokenizer:
                 "window": self.window,
                 "align": self.align,
                 "digest": self.digest.hex(),
-                "dictionary": base64.b64encode(packed).decode(),
+                "dictionary": base64.b64encode(self.packed()).decode(),
             }
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as one file, which needs no model to be loaded."""
-        Path(path).write_text(self._to_json())
+        Path(path).write_text(self.to_json())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """A saved tokenizer. Raises FormatError."""
-        return _from_json(Path(path).read_bytes())
+    def load(cls, path: str | os.PathLike[str], *, lookahead: bool = False) -> Tokenizer:
+        """A saved tokenizer. Raises FormatError, and ValueError as the constructor does."""
+        return cls.from_json(Path(path).read_bytes(), lookahead=lookahead)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, lookahead: bool = False) -> Tokenizer:
+        """What ``to_json`` gave. Raises as ``load``."""
+        return _from_json(text, lookahead)
 
 
-def _build(trie: Trie, name: str, digest: bytes, window: int, align: str | None) -> Tokenizer:
+def _build(
+    trie: Trie, name: str, digest: bytes, window: int, align: str | None, lookahead: bool
+) -> Tokenizer:
     tokenizer = Tokenizer.__new__(Tokenizer)
-    tokenizer._set(trie, name, digest, window, align)
+    tokenizer._set(trie, name, digest, window, align, lookahead)
     return tokenizer
 
 
-def _by_digest(name: str, digest: bytes, window: int, align: str | None) -> Tokenizer:
+def _by_digest(
+    name: str, digest: bytes, window: int, align: str | None, lookahead: bool
+) -> Tokenizer:
     trie = windows.find(digest, window)
     if trie is None:
-        m1 = next(m for m in models.by_prefix(digest[:2]) if m.digest == digest)
+        m1 = next((m for m in models.by_prefix(digest[:2]) if m.digest == digest), None)
+        if m1 is None:
+            raise ModelNotFoundError(f"the dictionary {digest.hex()[:8]} of {name} is missing")
         trie = windows.dictionary(m1, window)
-    return _build(trie, name, digest, window, align)
+    return _build(trie, name, digest, window, align, lookahead)
 
 
-def _from_json(text: str | bytes) -> Tokenizer:
+def _from_json(text: str | bytes, lookahead: bool = False) -> Tokenizer:
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError("another format")
         window, digest = int(content["window"]), bytes.fromhex(content["digest"])
-        if not 8 <= window <= windows.MAX_WIDTH:
-            raise ValueError("a window of that many bits")
         packed = base64.b64decode(content["dictionary"], validate=True)
-        trie = windows.unpack(packed, digest, window)
-        return _build(trie, str(content["model"]), digest, window, content["align"])
+        trie = windows.unpack(packed, digest, windows.check_width(window))
+        name, align = str(content["model"]), content["align"]
+        windows.aligned(align)
     except MALFORMED as error:
         raise FormatError(f"not a tokenizer file: {error}") from error
+    return _build(trie, name, digest, window, align, lookahead)
