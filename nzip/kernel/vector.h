@@ -164,7 +164,11 @@ NZ_INLINE void v_store_rows(vec_rows sum, int shift, uint8_t *low, uint8_t *high
 typedef struct {
     int16_t at[LANES];
 } vec;
+#if defined(__GNUC__) && !defined(__clang__)
+#define EACH _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) /* unrolled, it would not become vectors */
+#else
 #define EACH for (int i = 0; i < LANES; i++)
+#endif
 
 NZ_INLINE vec v_load(const int16_t *p) {
     vec v;
