@@ -88,7 +88,7 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
     nz_layer all = {weights, scale, scale};
     w.enter = w.gates = w.leave = w.out = all;
     int bad;
-    nz_model *m = nz_model_new(&w, &bad);
+    nz_model *m = nz_model_new(&w, &NZ_ENGINE, &bad);
     for (int lanes = 1; lanes <= 8; lanes *= 8) {
         m1_state s;
         if (!m || m1_init(&s, m, lanes)) return;

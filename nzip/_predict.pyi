@@ -4,6 +4,7 @@ from typing import Any
 Buffer = Any
 
 class Predictor:
+    ahead: bool
     def __init__(
         self,
         hidden: int,

@@ -71,6 +71,18 @@ def test_ac_block_equals_reference(small_model, name, with_model, profile):
     assert reference.ac_block(reference.Decoder(code), len(text), make, profile) == text
 
 
+@pytest.mark.parametrize("profile", [1, 2, 3])
+def test_m1_ahead_of_the_text_decodes_the_same(small_model, profile):
+    # Guesses are trusted after some repeats, and then fail at every place of the line.
+    lines = [b"a line that comes again and again\n"] * 30
+    text = b"".join(line[: i % 30] + bytes([i]) + line[i % 30 :] for i, line in enumerate(lines))
+    text = b"".join(lines) + text
+    predictor = small_model.predictor
+    code = _predict.ac_encode(predictor, profile, text, ROOM)
+    for predictor.ahead in (False, True):
+        assert _predict.ac_decode(predictor, profile, code, len(text)) == text
+
+
 @pytest.mark.parametrize("profile", [-1, 4])
 def test_a_profile_that_is_none_is_refused(profile):
     for call in (_predict.ac_encode, _predict.ac_probabilities):

@@ -50,6 +50,7 @@ typedef struct {
     nz_matrix enter, gates[NZ_MAX_BLOCKS], leave[NZ_MAX_BLOCKS];
     nz_matrix out; /* tiles of 16 rows: the nodes of the first nibble's tree, then those of each second one's */
     void *memory;
+    int ahead; /* M1 may run ahead of the text on guesses: same bits, less time */
 } nz_model;
 
 /* Long work asks from time to time whether to go on. */

@@ -84,6 +84,7 @@ nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad
     m->embed = e;
     m->width = h + e;
     m->tables = from->tables;
+    m->ahead = 1;
     char *at = (char *)(((uintptr_t)m->memory + 63) & ~(uintptr_t)63);
     *bad |= add_matrix(&m->enter, &from->enter, 0, h, e, 0, wide, &at);
     for (int k = 0; k < from->blocks; k++) {

@@ -197,7 +197,7 @@ static void made(void) {
     text one = {"one-byte", texts[0].data, 1}, crlf = made_text("lines", 1, 4000);
     for (size_t i = 0; i + 2 < crlf.size; i += 40) memcpy(crlf.data + i, "\r\n", 2);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
-        made_model model = made_new(k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
+        made_model model = made_new(engine, k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         const nz_model *m = model.model;
         printf("model %d %d %d %d\n", shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         for (int l = 1; l <= 8; l *= 2) {
@@ -284,7 +284,7 @@ static nz_model *job_model(const nz_tables *tables) {
     w.leave = layer(h * b, h, 0);
     w.out = layer(256, h + e, 1);
     int bad;
-    nz_model *m = nz_model_new(&w, &bad);
+    nz_model *m = nz_model_new(&w, engine, &bad);
     need(m != NULL, "a released model");
     const nz_layer *layers[] = {&w.enter, &w.gates, &w.leave, &w.out};
     for (int i = 0; i < 4; i++) {

@@ -55,7 +55,7 @@ static void made_layer_free(nz_layer *layer) {
 }
 
 /* Pseudo-random weights; with `extreme` as large as the format allows. */
-static made_model made_new(uint64_t seed, int hidden, int embed, int blocks, int extreme) {
+static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, int embed, int blocks, int extreme) {
     static const int contexts[8] = {1, 2, 4, 8, NZ_WORD, NZ_WORDS3, NZ_SKIP, NZ_SHAPE};
     made_random r = {seed};
     made_model made;
@@ -78,7 +78,7 @@ static made_model made_new(uint64_t seed, int hidden, int embed, int blocks, int
     w.gates = made_layer(&r, 3 * h * b, h, extreme, 1);
     w.leave = made_layer(&r, h * b, h, extreme, 0);
     w.out = made_layer(&r, 256, h + e, extreme, 1);
-    made.model = nz_model_new(&w, &bad);
+    made.model = nz_model_new(&w, engine, &bad);
     made_layer_free(&w.enter);
     made_layer_free(&w.gates);
     made_layer_free(&w.leave);

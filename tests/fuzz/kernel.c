@@ -23,9 +23,9 @@ static void need(int holds, const char *what) {
 }
 
 static void start(void) {
-    model = made_new(5, 16, 16, 1, 0);
     engine = nz_engine_select(getenv("NZIP_KERNEL"));
     need(engine != NULL, "no such kernel");
+    model = made_new(engine, 5, 16, 16, 1, 0);
     uint32_t n = (uint32_t)nz_window_codewords(12);
     uint16_t *length = malloc(n * sizeof *length);
     uint8_t *byte = malloc(n);
@@ -190,7 +190,7 @@ static void build_model(const uint8_t *in, size_t size) {
     w.leave = layers[2];
     w.out = layers[3];
     int bad;
-    nz_model *m = nz_model_new(&w, &bad);
+    nz_model *m = nz_model_new(&w, engine, &bad);
     if (m) {
         size_t n = size < 16 ? size : 16;
         int16_t *a = malloc(n * 512), *b = malloc(n * 512);
