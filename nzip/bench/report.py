@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..evaluate import plots
 from .runner import TOTAL, Result
@@ -70,36 +70,87 @@ def as_csv(results: list[Result], out: TextIO) -> None:
     writer.writerows(rows)
 
 
+# Okabe and Ito's colours, which people with any sight can tell apart; black is nzip's.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F", "#A6761D")
+FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2")
+
+
 def plot_frontier(results: list[Result], path: Path) -> None:
     """Draw size against speed, both ways: the totals, one line a program. Raises ImportError."""
     pyplot = plots()
-    figure, panels = pyplot.subplots(1, 2, figsize=(12, 5), sharey=True)
-    totals = [r for r in results if r.file == TOTAL]
+    figure, panels = pyplot.subplots(1, 2, figsize=(13, 6), sharey=True)
+    totals = sorted((r for r in results if r.file == TOTAL), key=_order)
     ways: list[tuple[str, Callable[[Result], float]]] = [
         ("compressing", lambda r: r.compress_speed / 1e6),
         ("decompressing", lambda r: r.decompress_speed / 1e6),
     ]
     for axes, (title, speed) in zip(panels, ways, strict=True):
-        for name, group in groupby(sorted(totals, key=_family), key=_family):
+        labels = []
+        for name, group in groupby(totals, key=_family):
             rows = list(group)
+            mine = name == "nzip"
+            place = FAMILIES.index(name) % len(COLOURS) if name in FAMILIES else -1
+            colour = "black" if mine else COLOURS[place]
             axes.plot(
                 [speed(r) for r in rows],
                 [r.bpb for r in rows],
-                "o-" if name == "nzip" else ".--",
-                label=name,
-                linewidth=1.5 if name == "nzip" else 0.7,
+                "o-" if mine else ".-",
+                color=colour,
+                linewidth=2 if mine else 1,
+                zorder=3 if mine else 2,
             )
             for row in rows:
-                label = row.codec.removeprefix(name).strip()
-                axes.annotate(label, (speed(row), row.bpb), fontsize=7)
+                level = row.codec.removeprefix(name).strip()
+                if mine or row is rows[-1]:  # of others the last one, with its name
+                    text = level if mine else f"{name} {level}".strip()
+                    labels.append((speed(row), row.bpb, text, colour))
         axes.set_xscale("log")
         axes.set_xlabel(f"{title}, MB/s")
         axes.grid(alpha=0.3)
+        _write_apart(axes, labels)
     panels[0].set_ylabel("bits per byte")
-    panels[1].legend(fontsize=8)
+    figure.suptitle(
+        "nzip (black, levels 1 to 9) and others: lower is smaller, further right faster"
+    )
+    figure.tight_layout()
     figure.savefig(path, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
 
 
+def _write_apart(axes: Any, labels: list[tuple[float, float, str, str]]) -> None:
+    """Write (x, y, text, colour) beside their points, moved up or down until none is on another."""
+    axes.figure.canvas.draw()
+    scale = axes.figure.dpi / 72
+    taken: list[tuple[float, float, float, float]] = []
+    for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
+        at_x, at_y = axes.transData.transform((x, y))
+        width, height = 5.2 * len(text) * scale, 10 * scale
+        for step in range(40):
+            shift = (step + 1) // 2 * (1 if step % 2 else -1) * height * 0.6
+            left, low = at_x + 6 * scale, at_y + shift - height / 2
+            box = (left, low, left + width, low + height)
+            if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken):
+                break
+        taken.append(box)
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(6, shift / scale),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=colour,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour}
+            if abs(shift) > height
+            else None,
+        )
+
+
 def _family(result: Result) -> str:
     return result.codec.partition(" ")[0]
+
+
+def _order(result: Result) -> tuple[str, int]:
+    """By program, then by level."""
+    level = "".join(c for c in result.codec.partition(" ")[2] if c.isdigit())
+    return _family(result), int(level or 0)

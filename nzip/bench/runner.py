@@ -196,6 +196,12 @@ def _programs(threads: int | None) -> list[Codec]:
         return _program("zpaq", f"zpaq -m{level}", pack, unpack)
 
     seven = ["7z", "a", "-m0=PPMd:o=16:mem=256m", f"-mmt={count}", "-t7z", "OUT.7z", "IN"]
+
+    def kanzi(level: int) -> list[Codec]:
+        add = ["kanzi", "-c", "-i", "IN", "-o", "OUT", "-l", str(level), "-j", str(count), "-f"]
+        take = ["kanzi", "-d", "-i", "IN", "-o", "OUT", "-j", str(count), "-f"]
+        return _program("kanzi", f"kanzi -l {level}", add, take)
+
     return [
         *_program(
             "bzip3",
@@ -205,12 +211,9 @@ def _programs(threads: int | None) -> list[Codec]:
         ),
         *zpaq(3),
         *zpaq(5),
-        *_program(
-            "kanzi",
-            "kanzi -l 9",
-            ["kanzi", "-c", "-i", "IN", "-o", "OUT", "-l", "9", "-j", str(count), "-f"],
-            ["kanzi", "-d", "-i", "IN", "-o", "OUT", "-j", str(count), "-f"],
-        ),
+        *kanzi(5),
+        *kanzi(7),
+        *kanzi(9),
         *_program(
             "7z",
             "7z PPMd",
