@@ -46,6 +46,7 @@ OTHERS = {
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
+DEFAULT_WINDOW = 16
 MAX_RESET_EVERY = 255  # windows
 MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header, and as many of the prior's
 SHORT_CHECK = 1 << 16  # content below this has a check of 2 bytes, else 4

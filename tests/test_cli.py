@@ -463,6 +463,22 @@ def test_a_prior_from_samples_to_files(nzip_cli, tmp_path):
     failed(nzip_cli("compress", "-m", "static", "-D", "p.prior", "-c", "new.jsonl"), "mode ac")
 
 
+@pytest.mark.parametrize(
+    ("args", "fields"),
+    [
+        ("", (16, 1)),
+        ("--context reset -w 24", (24, 1)),
+        ("--context carry", (16, 0)),
+        ("--reset-every 3 --window 32", (32, 3)),
+    ],
+)
+def test_windows_and_their_resets_are_in_the_header(nzip_cli, args, fields):
+    packed = ok(nzip_cli("compress", "-m", "eqinfo", *args.split(), stdin=ENGLISH))
+    header, _ = nzip.frame.parse_header(packed)
+    assert (header.window, header.reset_every) == fields
+    assert nzip.decompress(packed) == ENGLISH
+
+
 def test_a_range_of_the_content(nzip_cli, text):
     ok(nzip_cli("compress", "-1", "-B", "64K", "file.txt"))
     want = (ENGLISH * 3)[500:1100]

@@ -6,7 +6,7 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import frame, recover
+from nzip import frame, modes, recover
 
 SIZE = 1 << 19  # of a block of `static` and of level 1
 RNG = random.Random(5)
@@ -79,6 +79,26 @@ def test_one_damaged_block_is_left_out_and_named(data, number, part):
         ]
 
 
+def test_gaps_can_be_filled_with_zeros(nzip_cli, tmp_path, data):
+    """What is behind a gap of known size is where it was; behind another one it follows."""
+    blocks = heads(data)
+    damaged = flipped(data, blocks[1][1], blocks[2][0].start, blocks[3][0].start)
+    wanted = BLOCKS[0] + bytes(3 * SIZE) + BLOCKS[4]
+    for threads in (1, 2):
+        recovery = recover.Recovery(damaged, threads)
+        assert b"".join(recovery.content(len(TEXT), fill=True)) == wanted
+        with pytest.raises(nzip.LimitError):
+            next(recover.Recovery(damaged).content(len(TEXT) - 1, fill=True))
+    path = tmp_path / "text.nz"
+    path.write_bytes(damaged)
+    done = nzip_cli("decompress", "--recover", "--fill", path)
+    assert (done.returncode, done.stderr.count(b"blocks 1 to 3")) == (1, 1)
+    assert (tmp_path / "text").read_bytes() == wanted
+    assert nzip_cli("decompress", "--fill", path).returncode == 2
+    cut = recover.Recovery(data[: blocks[3][0].start + 50])
+    assert b"".join(cut.content(fill=True)) == b"".join(BLOCKS[:3])
+
+
 def test_neighbours_whose_heads_are_damaged(data):
     blocks = heads(data)
     content, lost = recovered(flipped(data, blocks[1][1], blocks[2][1], blocks[2][0].start + 9))
@@ -86,6 +106,22 @@ def test_neighbours_whose_heads_are_damaged(data):
     assert len(lost) == 1
     assert "blocks 1 to 2" in lost[0]
     assert f"content bytes {SIZE:,} to {3 * SIZE - 1:,} missing" in lost[0]
+
+
+@pytest.mark.parametrize("lost", [9, 60])
+def test_many_lost_blocks_are_looked_past(lost):
+    """Their heads are damaged, so that nothing tells where the next one begins."""
+    text = RNG.randbytes((lost + 2) << 16)
+    blocks = heads(data := nzip.compress(text, "static", block_size=1 << 16))
+    content, lines = recovered(flipped(data, *(at for _, at in blocks[1 : lost + 1])))
+    assert content == text[: 1 << 16] + text[(lost + 1) << 16 :]
+    assert f"blocks 1 to {lost} " in lines[0]
+    assert f"content bytes {1 << 16:,} to {((lost + 1) << 16) - 1:,} missing" in lines[0]
+
+
+def test_recovery_knows_every_size_of_block_that_is_written():
+    written = {level.block_size for level in modes.LEVELS.values()} | {modes.PLAIN_BLOCK}
+    assert written == recover.SIZES
 
 
 def test_only_the_last_block_is_sound(data):

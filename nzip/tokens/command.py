@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import _predict, corpus, models
+from .. import _predict, corpus, frame, models
 from ..files import STDIO
 from ..output import atomic_output, check_output, write_all
 from ..progress import Bar, View
@@ -17,7 +17,7 @@ def make(
     documents: corpus.Documents,
     *,
     model: str | None,
-    window: int,
+    window: int | None,
     token_bits: int | None,
     reset_every: int,
     align: str | None,
@@ -25,9 +25,12 @@ def make(
     """The tokenization that a command line asks for. Raises ValueError."""
     if name == "eqinfo":
         m1 = models.load(models.WINDOWS if model is None else model)
-        return streams.EqInfo(m1, window, token_bits or 16, reset_every, align)
-    if reset_every != 1 or align is not None:
-        raise ValueError("resets and alignment are of windows: eqinfo")
+        width = window or frame.DEFAULT_WINDOW
+        return streams.EqInfo(m1, width, token_bits or 16, reset_every, align)
+    if window is not None or reset_every != 1 or align is not None:
+        raise ValueError("windows, their resets and alignment are of eqinfo")
+    if model is not None and name != "ac":
+        raise ValueError(f"{name} has no model")
     bits = token_bits or 8
     if name == "ac":
         return streams.Ac(models.load(model), bits)
