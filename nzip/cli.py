@@ -32,7 +32,7 @@ from .files import (
     stdin_bytes,
     whole,
 )
-from .frame import DEFAULT_WINDOW, MAGIC
+from .frame import DEFAULT_WINDOW, MAGIC, MAX_RESET_EVERY, MAX_WINDOW, MIN_WINDOW
 from .output import write_all
 from .progress import Bar, View, human
 
@@ -147,7 +147,11 @@ PriorFile = Annotated[
 Window = Annotated[
     int | None,
     typer.Option(
-        "-w", "--window", min=8, max=64, help="Bits of a window, for eqinfo. Default: 16."
+        "-w",
+        "--window",
+        min=MIN_WINDOW,
+        max=MAX_WINDOW,
+        help=f"Bits of a window, for eqinfo. Default: {DEFAULT_WINDOW}.",
     ),
 ]
 
@@ -156,7 +160,7 @@ ResetEvery = Annotated[
     typer.Option(
         "--reset-every",
         min=1,
-        max=255,
+        max=MAX_RESET_EVERY,
         metavar="K",
         help="eqinfo: M1 starts afresh at every K-th window, not at each.",
     ),

@@ -92,7 +92,9 @@ def _need(data: Data, end: int) -> None:
 def check_reset_every(windows: int) -> None:
     """Raise ValueError for a number of windows between resets that a header cannot state."""
     if not 0 <= windows <= MAX_RESET_EVERY:
-        raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {windows}")
+        raise ValueError(
+            f"M1 is reset every 1 to {MAX_RESET_EVERY} windows, or never (0), not {windows}"
+        )
 
 
 def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:

@@ -61,6 +61,8 @@ AC_CASES = [
 @pytest.mark.parametrize(("name", "with_model", "profile"), AC_CASES)
 def test_ac_block_equals_reference(small_model, name, with_model, profile):
     text = AC_TEXTS[name]
+    if with_model and name not in ("records", "x86"):  # which must last to be recognised
+        text = text[:100]
     make = small_model.reference if with_model else None
     predictor = small_model.predictor if with_model else None
     encoder = reference.Encoder()

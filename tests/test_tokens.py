@@ -5,6 +5,7 @@ import functools
 import json
 import pickle
 import random
+import string
 import struct
 import subprocess
 import sys
@@ -160,16 +161,37 @@ def test_tokens_are_the_windows_of_the_file_mode(tokenizer):
     assert np.frombuffer(code, ">u2").tolist() == tokenizer.encode(ENGLISH)
 
 
-def test_aligned_windows_end_before_words():
-    tokenizer = Tokenizer(align="word")
-    text = b"the cat, the dog and (perhaps) the bird"
-    pieces = [tokenizer.id_to_bytes(i) for i in tokenizer.encode(text)]
-    starts = np.cumsum([0, *map(len, pieces)])[:-1]
-    # Where a piece ends inside a word, no word began within it.
-    for piece, start in zip(pieces, starts, strict=True):
-        end = start + len(piece)
-        inside = end < len(text) and text[end - 1 : end].isalpha() and text[end : end + 1].isalpha()
-        assert not inside or b" " not in piece[1:]
+def begins_word(before, byte):
+    """With the space before it, or where letters, digits or bytes from 128 on follow others."""
+    spaces = b" \t\n\v\f\r"
+    letters = (string.ascii_letters + string.digits).encode() + bytes(range(128, 256))
+    if byte in spaces:
+        return before not in spaces
+    return byte in letters and before not in letters and before not in spaces
+
+
+def test_aligned_windows_are_as_written_out_here(tokenizer):
+    """The longest one, unless a word begins within it: then it ends before the last that does."""
+    known = set(tokenizer.vocabulary())
+    aligned = Tokenizer(align="word")
+    plain = b"the cat, the dog and (perhaps) the bird"
+    odd = b"x1 1x\rthe\x0bend (2nd-3rd) caf\xc3\xa9s\xff it's\t a  b\n\n" * 4
+    differ = 0
+    for text in (plain, odd, ENGLISH, CODE, SCRIPTS, TEXTS["log"], TEXTS["random"][:500]):
+        pieces, at = [], 0
+        while at < len(text):
+            end = at + 1
+            while end < len(text) and text[at : end + 1] in known:
+                end += 1
+            if end < len(text):
+                places = range(at + 1, end + 1)
+                words = [i for i in places if begins_word(text[i - 1], text[i])]
+                end = words[-1] if words else end
+            pieces.append(text[at:end])
+            at = end
+        assert [*map(aligned.id_to_bytes, aligned.encode(text))] == pieces
+        differ += pieces != [*map(tokenizer.id_to_bytes, tokenizer.encode(text))]
+    assert differ >= 5
 
 
 def test_batches_equal_single_texts(tokenizer):
