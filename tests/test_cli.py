@@ -386,6 +386,7 @@ def test_bench_has_rows_behind_a_prior(nzip_cli, text, tmp_path):
     failed(nzip_cli("bench", "--only", "zstd -19 -D", "file.txt"), "no such compressor")
 
 
+@pytest.mark.slow
 def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     pytest.importorskip("matplotlib")
     only = "nzip -1,nzip -2,gzip -1,bzip2 -9"
@@ -393,6 +394,7 @@ def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     assert (tmp_path / "frontier.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "names"),
     [

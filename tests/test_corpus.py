@@ -259,6 +259,7 @@ def test_tokenize_reads_stdin(nzip_cli, tmp_path):
     failed(nzip_cli(*args, "-f", "--tokenization", "static", stdin=data), "twice", "stdin")
 
 
+@pytest.mark.slow
 def test_parquet_files_have_a_column_of_texts(nzip_cli, tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq

@@ -124,6 +124,7 @@ FLOAT = re.compile(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("cc")
     or not shutil.which("objdump")

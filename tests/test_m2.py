@@ -220,6 +220,7 @@ def test_text_is_made_up_to_the_token_that_ends_it():
     assert loop.sample(model, [256], 40, stop=ids[at])[0] == ids[: at + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles with g++")
 def test_compiled_blocks_train_the_same_model(small):
     config = Config(257, *compare.SIZES["tiny"], 32)
@@ -241,6 +242,7 @@ def test_entropy_of_what_follows_a_token():
     assert other["given"] > 0.5 * other["alone"]
 
 
+@pytest.mark.slow
 def test_compare_writes_a_table_and_keeps_what_it_has(tmp_path):
     arguments = {"names": ["bytes", "eqinfo-16-8", "bpe-300"], "sizes": ["tiny"], "tiny": True}
     text = compare.compare([CORPUS], tmp_path, budget=0.02, device="cpu", **arguments)
@@ -259,6 +261,7 @@ def test_compare_writes_a_table_and_keeps_what_it_has(tmp_path):
     assert compare.compare([], tmp_path, report_only=True) == text
 
 
+@pytest.mark.slow
 def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     (tmp_path / "text").write_bytes(b"\0".join([ENGLISH] * 30))
     done = nzip_cli("tokenize", "text", "-o", "t.bin", "--split", "nul")
@@ -278,6 +281,7 @@ def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     assert b"EqualInfoAC" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path, nzip_cli):
     (tmp_path / "text").write_bytes(b"\0".join([ENGLISH] * 30))
     assert nzip_cli("tokenize", "text", "-o", "t.bin", "--split", "nul").returncode == 0

@@ -352,6 +352,7 @@ def test_the_first_block_comes_out_before_the_second_is_read():
     assert text.startswith(chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_signals_do_not_wait_for_the_block(tmp_path, number, threads):

@@ -26,6 +26,7 @@ def ok(result, stderr=b""):
         ("-12", "compress --level=12"),
         ("-5cT2", "compress --level=5 -c -T2"),
         ("-T -1", "compress -T -1"),
+        ("--threads -1", "compress --threads -1"),
         ("-T2 -9", "compress -T2 --level=9"),
         ("--level=3 x", "compress --level=3 x"),
         ("--level 3 -d", "decompress --level 3"),

@@ -210,6 +210,7 @@ def test_a_limit_holds_before_anything_is_decoded(data):
         next(recover.Recovery(data).content(max_output=SIZE))
 
 
+@pytest.mark.slow
 def test_any_single_flip_of_a_small_frame_loses_at_most_its_block():
     text = ENGLISH[:150]
     data = nzip.compress(b"first " + text) + nzip.compress(text, "static") + nzip.compress(text)

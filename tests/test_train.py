@@ -289,6 +289,7 @@ def test_the_loss_is_that_of_the_whole_tree():
     assert model.loss(output, text).item() * 50 == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
     """What a GPU runs, here on a CPU."""
     short = loop.Options(**{**vars(OPTIONS), "total": 16 * 32 * 12, "every": 6})
@@ -298,6 +299,7 @@ def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
     assert loop.evaluate(slow, ENGLISH) == pytest.approx(loop.evaluate(fast, ENGLISH), rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
     new = ("--size", "nano", "--bytes", "60K", "--lanes", "16", "--mix", "prose=3,code=1")
     new = (*new, "--table-size", "1M", "--relay", "prose=0.5")
@@ -321,6 +323,7 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
         assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_model(shards, tmp_path):
     """Data-parallel: both end with the same weights, and the file is written once."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
