@@ -59,7 +59,17 @@ AC_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "with_model", "profile"), AC_CASES)
+# One with M1 in each profile, and one without, are quick.
+QUICK = {
+    *(("english", True, 0), ("english", True, 1), ("repeat", True, 2), ("code", True, 3)),
+    *(("lines", False, profile) for profile in range(1, 4)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "with_model", "profile"),
+    [pytest.param(*c, marks=() if c in QUICK else pytest.mark.slow) for c in AC_CASES],
+)
 def test_ac_block_equals_reference(small_model, name, with_model, profile):
     text = AC_TEXTS[name]
     if with_model and name not in ("records", "x86"):  # which must last to be recognised
@@ -124,7 +134,9 @@ def test_x86_filter_is_undone_on_any_bytes():
         assert filtered == text
 
 
-@pytest.mark.parametrize("width", [8, 16, 23, 32, 64])
+@pytest.mark.parametrize(
+    "width", [8, *(pytest.param(width, marks=pytest.mark.slow) for width in (16, 23, 32)), 64]
+)
 @pytest.mark.parametrize("reset_every", [1, 2, 3, 0])
 def test_windows_equal_reference(small_model, width, reset_every):
     text = ENGLISH[:70]
