@@ -1,7 +1,7 @@
 # The developer's manual: what there is to do, and how.
-.PHONY: build lint format type test deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
+.PHONY: build lint format type test slow mutants deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
 
-KERNEL = $(addprefix nzip/kernel/,coder.c trie.c model.c filter.c engine_portable.c engine_avx2.c engine_avx512.c engine_neon.c engine_dotprod.c)
+KERNEL = $(wildcard nzip/kernel/*.c)
 FUZZ = build/fuzz
 RUNS = 1000000
 LIMITS = -timeout=10 -rss_limit_mb=1024
@@ -22,7 +22,13 @@ type:             ## static types
 	mypy
 
 test:             ## the quick suite
+	pytest -q -m 'not slow'
+
+slow:             ## all tests
 	pytest -q
+
+mutants:          ## small faults put into a copy of the tree, one at a time: does a test notice?
+	python tests/mutants.py
 
 deep:             ## property tests with 1,000 examples each
 	NZIP_TEST_PROFILE=deep pytest -q

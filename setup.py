@@ -3,13 +3,18 @@
 import os
 import sys
 from collections.abc import Sequence
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNEL = "nzip/kernel/"
-HEADERS = ("common.h", "coder.h", "engine.h", "tables.h", "target.h", "trail.h", "trie.h")
-PARTS = ("engine.inc", "m1.inc", "mixing.inc", "ac.inc", "windows.inc")
+KERNEL, TRAIN = "nzip/kernel/", "nzip/train/"
+
+
+def files(*patterns: str) -> list[str]:
+    return sorted(name for pattern in patterns for name in glob(pattern))
+
+
 flags = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden"]
 if sys.platform == "win32":
     flags = []
@@ -17,23 +22,15 @@ if os.environ.get("NZIP_WARNINGS_AS_ERRORS"):
     flags += ["-Wall", "-Wextra", "-Werror"]
 
 
-TRAIN = "nzip/train/"
-
-
 def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Extension:
     return Extension(
         f"nzip.{name}",
         [f"nzip/{name}.pyx", *sources],
         include_dirs=["nzip", "nzip/kernel"],
-        depends=[
-            *(KERNEL + name for name in HEADERS + PARTS),
+        depends=files(
+            *(folder + kind for folder in (KERNEL, TRAIN) for kind in ("*.h", "*.inc")),
             "nzip/tokens/count.h",
-            TRAIN + "cell.h",
-            TRAIN + "cell.inc",
-            TRAIN + "cell_engine.inc",
-            TRAIN + "rows.h",
-            TRAIN + "rows.inc",
-        ],
+        ),
         extra_compile_args=[*flags, *more_flags],
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         py_limited_api=True,
@@ -46,27 +43,11 @@ setup(
             extension("_coder", KERNEL + "coder.c"),
             extension("_trie", KERNEL + "trie.c", "nzip/tokens/count.c"),
             extension(
-                "_predict",
-                KERNEL + "model.c",
-                KERNEL + "filter.c",
-                KERNEL + "engine_portable.c",
-                KERNEL + "engine_avx2.c",
-                KERNEL + "engine_avx512.c",
-                KERNEL + "engine_neon.c",
-                KERNEL + "engine_dotprod.c",
+                "_predict", KERNEL + "model.c", KERNEL + "filter.c", *files(KERNEL + "engine_*.c")
             ),
             extension(
                 "_cell",
-                *(
-                    TRAIN + name
-                    for name in (
-                        "cell.c",
-                        "cell_portable.c",
-                        "cell_avx2.c",
-                        "cell_avx512.c",
-                        "rows.c",
-                    )
-                ),
+                *files(TRAIN + "*.c"),
                 more_flags=flags and ["-fno-trapping-math", "-fno-math-errno", "-Wno-psabi"],
             ),
         ],

@@ -80,7 +80,7 @@ def train_bpe(shards: Path, size: int, vocabulary: int, keep: Path) -> tokenizer
 
 def as_tiktoken(bpe: tokenizers.Tokenizer) -> tiktoken.Encoding:
     """The same merges in tiktoken."""
-    back = {c: b for b, c in enumerate(export._byte_characters())}
+    back = {c: b for b, c in enumerate(export.byte_characters())}
     content = json.loads(bpe.to_str())["model"]
     ranks = {bytes([b]): b for b in range(256)}
     for pair in content["merges"]:

@@ -77,6 +77,9 @@ def _fill_closed() -> None:
 
 
 def _check_environment() -> None:
+    for folder in filter(None, os.environ.get("NZIP_MODEL_PATH", "").split(os.pathsep)):
+        if not os.path.isdir(folder):
+            print(f"nzip: NZIP_MODEL_PATH names {folder!r}, which is no folder", file=sys.stderr)
     for name, values in WHOLE_NUMBERS.items():
         text = os.environ.get(name)
         if text and not (text.isascii() and text.isdigit() and int(text) in values):
@@ -141,6 +144,19 @@ def _mistyped(name: str, commands: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, commands, 1, 0.75)), None)
 
 
+def _first_word(args: list[str], command: Any) -> str:
+    """The first of expanded arguments that is no option and no option's value."""
+    rest = iter(args)
+    for arg in rest:
+        if arg == "--":
+            return ""
+        if len(arg) < 2 or arg[0] != "-":
+            return arg
+        if "=" not in arg and _takes_value(command, arg):
+            next(rest, None)
+    return ""
+
+
 class UsageError(Exception):
     """A wrong call; exit code 2."""
 
@@ -164,6 +180,9 @@ def with_command(args: list[str], group: Any) -> list[str]:
     if meant is not None:
         raise UsageError(f"no command or file {first!r}; did you mean '{meant}'?")
     expanded = expand(args, commands["compress"])
+    word = _first_word(expanded, commands["compress"])
+    if word in commands and not os.path.lexists(word):
+        raise UsageError(f"no file {word!r}; the command of that name comes first: nzip {word} ...")
     end = expanded.index("--") if "--" in expanded else len(expanded)
     flags, rest = expanded[:end], expanded[end:]
     name = next((name for flag, name in FILTERS.items() if flag in flags), "compress")

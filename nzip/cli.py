@@ -29,9 +29,10 @@ from .files import (
     expand_folders,
     listed,
     looks_compressed,
+    stdin_bytes,
     whole,
 )
-from .frame import MAGIC
+from .frame import DEFAULT_WINDOW, MAGIC, MAX_RESET_EVERY, MAX_WINDOW, MIN_WINDOW
 from .output import write_all
 from .progress import Bar, View, human
 
@@ -144,7 +145,14 @@ PriorFile = Annotated[
     ),
 ]
 Window = Annotated[
-    int, typer.Option("-w", "--window", min=8, max=64, help="Bits of a window, for eqinfo.")
+    int | None,
+    typer.Option(
+        "-w",
+        "--window",
+        min=MIN_WINDOW,
+        max=MAX_WINDOW,
+        help=f"Bits of a window, for eqinfo. Default: {DEFAULT_WINDOW}.",
+    ),
 ]
 
 ResetEvery = Annotated[
@@ -152,7 +160,7 @@ ResetEvery = Annotated[
     typer.Option(
         "--reset-every",
         min=1,
-        max=255,
+        max=MAX_RESET_EVERY,
         metavar="K",
         help="eqinfo: M1 starts afresh at every K-th window, not at each.",
     ),
@@ -217,13 +225,6 @@ def _fail(path: Path, error: BaseException) -> None:
     print(f"nzip: {text}" if text.startswith(name) else f"nzip: {name}: {text}", file=sys.stderr)
 
 
-def _stdin() -> IO[bytes]:
-    """Standard input, in bytes. Raises OSError if it is closed."""
-    if sys.stdin is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdin)")
-    return sys.stdin.buffer
-
-
 def _stdout() -> IO[bytes]:
     """Standard output, in bytes. Raises OSError if it is closed."""
     if sys.stdout is None:
@@ -237,13 +238,13 @@ def _bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: boo
     start = 0
     if path == STDIO:
         with suppress(OSError, ValueError):
-            start = os.lseek(_stdin().fileno(), 0, os.SEEK_CUR)  # before any of it is read
+            start = os.lseek(stdin_bytes().fileno(), 0, os.SEEK_CUR)  # before any of it is read
 
     @functools.cache  # found by the bar's thread: files that are done at once need none
     def totals() -> tuple[int | None, int | None]:
         """Bytes of content and compressed, where they can be known."""
         with suppress(OSError, ValueError, NzipError), ExitStack() as stack:
-            source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+            source = stdin_bytes() if path == STDIO else stack.enter_context(path.open("rb"))
             status = os.fstat(source.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return None, None
@@ -300,7 +301,7 @@ def _summary(name: str, sizes: Sizes, compressing: bool, seconds: float, more: s
 
 
 def _confirm(target: Path) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"nzip: {target} exists already; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -402,14 +403,14 @@ def _inputs(files: list[Path] | None, lists: list[Path] | None) -> list[Path]:
     """The files given, by name and in lists; stdin if there are neither."""
     if not files and not lists:
         return [STDIO]
-    return [*(files or ()), *listed(lists or [], _stdin)]
+    return [*(files or ()), *listed(lists or [], stdin_bytes)]
 
 
 def _to_file(
     path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar], named: bool
 ) -> None:
     """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
-    stdin = _stdin() if path == STDIO else None
+    stdin = stdin_bytes() if path == STDIO else None
     try:
         with show():
             job.to_file(path, stdin, target, sizes, named)
@@ -437,7 +438,7 @@ def _to_stdout(path: Path, job: Job, sizes: Sizes) -> None:
     if compressing and sys.stdout.isatty() and not job.force:
         raise NzipError("compressed data are not written to a terminal (-f forces it)")
     if path == STDIO:
-        source = _stdin()
+        source = stdin_bytes()
         if not compressing and sys.stdin.isatty() and not job.force:
             raise NzipError("compressed data are not read from a terminal (-h for help)")
         job.to_stream(source, output, sizes)
@@ -461,7 +462,7 @@ def root(
 def compress(
     files: Files = None,
     mode: Annotated[ModeName, typer.Option("-m", "--mode", help="How to code.")] = ModeName.ac,
-    window: Window = 16,
+    window: Window = None,
     context: Context = ContextName.reset,
     reset_every: ResetEvery = None,
     level: Level = modes.DEFAULT_LEVEL,
@@ -509,13 +510,17 @@ def compress(
     from .stream import Compressor
 
     resets = _resets(context, reset_every)
+    if mode is not ModeName.eqinfo and (window is not None or resets != 1):
+        raise typer.BadParameter("only eqinfo has windows (-m eqinfo)")
+    if mode is ModeName.static and model is not None:
+        raise typer.BadParameter("static has no model")
     behind = _load_prior(prior)
 
     def make() -> Compressor:
         return Compressor(
             mode.value,
             level=level,
-            window=window,
+            window=window or DEFAULT_WINDOW,
             reset_every=resets,
             model=model,
             adapt=adapt,
@@ -574,6 +579,14 @@ def decompress(
             " code is 1 where some are, and the input is kept.",
         ),
     ] = False,
+    fill: Annotated[
+        bool,
+        typer.Option(
+            "--fill",
+            help="With --recover: zeros in place of what is missing, so that the rest is where it"
+            " was.",
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -624,6 +637,8 @@ def decompress(
         return
     if recover and pass_through:
         raise typer.BadParameter("--recover and --pass-through exclude each other")
+    if fill and not recover:
+        raise typer.BadParameter("--fill is for --recover")
     to_stdout = output == STDIO or (stdout and output is None)
     job = _job(
         None,
@@ -636,6 +651,7 @@ def decompress(
         force=force,
         remove=remove and not keep,
         lost=[] if recover else None,
+        fill=fill,
         pass_through=pass_through or (force and to_stdout and not recover),
     )
     _run(
@@ -672,8 +688,10 @@ def _decompress_range(
                 yield chunk
 
         if output is None:
+            _end_with_the_reader()
+            stdout = _stdout()
             for chunk in chunks():
-                write_all(sys.stdout.buffer, chunk)
+                write_all(stdout, chunk)
             return
         with atomic_output(output, replace=force) as target:
             for chunk in chunks():
@@ -693,12 +711,14 @@ def _parse_size(text: str) -> int:
     digits = text.rstrip("KMGTiB")
     unit = text[len(digits) :].removesuffix("B").removesuffix("i")
     powers = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-    if not digits.isdigit() or unit not in powers:
+    if not (digits.isascii() and digits.isdigit()) or unit not in powers:
         raise typer.BadParameter(f"{text!r} is not a size such as 64KiB, 1M or 2GiB")
     return int(digits) << (10 * powers[unit])
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -791,7 +811,7 @@ def check(
         job, sizes = Job(None, threads=threads, max_memory=limit), Sizes()
         try:
             with _bar(path, sizes, True, progress, quiet), ExitStack() as stack:
-                source = _stdin() if path == STDIO else stack.enter_context(path.open("rb"))
+                source = stdin_bytes() if path == STDIO else stack.enter_context(path.open("rb"))
                 job.to_stream(source, None, sizes)
         except FormatError:
             if path != STDIO:
@@ -863,7 +883,7 @@ def info(
 
     def describe_file(path: Path) -> None:
         stdin = path == STDIO
-        rows.append(inspect(whole(_stdin()), "(stdin)") if stdin else inspect_file(path))
+        rows.append(inspect(whole(stdin_bytes()), "(stdin)") if stdin else inspect_file(path))
 
     with suppress(typer.Exit):
         _each(files, describe_file)
@@ -967,7 +987,8 @@ def train(
     size: Annotated[
         str | None,
         typer.Option(
-            help="nano, small, base (the default) or large; with --from: what it grows to."
+            help="nano, small, base (the default), large or windows (the default with --windows);"
+            " with --from: what it grows to."
         ),
     ] = None,
     start: Annotated[
@@ -1099,6 +1120,8 @@ def evaluate_model(
     _end_with_the_reader()
     m1 = models.load(model)
     files = list(expand_folders(paths, recursive=True, compressed=False))
+    if not files:
+        raise FileNotFoundError("no files found")
     texts = [path.read_bytes() for path in files]
     rows: list[dict[str, Any]]
     if curve or png:
@@ -1116,12 +1139,15 @@ def evaluate_model(
                 {
                     "file": str(path),
                     "bytes": len(text),
-                    "bpb": evaluate.bits_per_byte(m1, text, adapt, threads, watches),
+                    # JSON knows no NaN.
+                    "bpb": evaluate.bits_per_byte(m1, text, adapt, threads, watches)
+                    if text
+                    else None,
                 }
                 for path, text in zip(files, texts, strict=True)
             ]
         if len(rows) > 1 and size:
-            bits = sum(float(row["bpb"]) * int(row["bytes"]) for row in rows if row["bytes"])
+            bits = sum(row["bpb"] * row["bytes"] for row in rows if row["bytes"])
             rows.append({"file": "total", "bytes": size, "bpb": bits / size})
     _table(columns, rows, as_json)
 
@@ -1179,7 +1205,7 @@ def tokenize(
             min=1, help="With --train: bytes of text to count at most. [default: 100000000]"
         ),
     ] = None,
-    window: Window = 16,
+    window: Window = None,
     token_bits: Annotated[
         int | None,
         typer.Option(help="8 or 16 bits a token. Default: 16 for windows, 8 for the others."),
@@ -1234,7 +1260,7 @@ def tokenize(
             split=split.value,
             field=field,
             column=column,
-            window=window,
+            window=window or DEFAULT_WINDOW,
             align=align,
             limit=train_bytes,
             force=force,
@@ -1364,7 +1390,7 @@ def m2_train(
         Path | None,
         typer.Option(help="Tokens to measure on; default: the last twentieth of the documents."),
     ] = None,
-    size: Annotated[str, typer.Option(help="tiny, 0.6m, 1.8m, 25m or 113m weights.")] = "0.6m",
+    size: Annotated[str, typer.Option(help="tiny, 0.6m, 1.8m, 4m, 25m or 113m weights.")] = "0.6m",
     context: Annotated[int, typer.Option(min=8, help="Tokens that attention reaches over.")] = 256,
     batch: Annotated[int, typer.Option(min=1, help="Contexts of a step, of each process.")] = 8,
     passes: Annotated[float, typer.Option(help="Passes over the tokens.")] = 1.0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import MALFORMED, FormatError
-from .files import STDIO
+from .files import STDIO, stdin_bytes
 from .frame import MAGIC, OTHERS, is_skippable
 
 SPLITS = ("file", "nul", "lines", "jsonl")
@@ -22,9 +21,12 @@ HEAD = 8  # bytes that tell what a file is
 
 
 def find_files(paths: list[Path]) -> list[Path]:
-    """Files among ``paths`` and, in order of name, under the folders among them."""
+    """Files among ``paths`` and, in order of name, under the folders among them. Raises
+    FileNotFoundError if there are none, or for one that is not there."""
     files: list[Path] = []
     for path in paths:
+        if path != STDIO:
+            path.stat()
         files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError("no files found")
@@ -130,7 +132,7 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
     decompressed, whatever its name. Raises FormatError, with the name, for other archives and for
     damaged data."""
     with ExitStack() as stack:
-        source: Any = sys.stdin.buffer if path == STDIO else stack.enter_context(path.open("rb"))
+        source: Any = stdin_bytes() if path == STDIO else stack.enter_context(path.open("rb"))
         head = source.read(HEAD)
         if source.seekable():
             source.seek(-len(head), io.SEEK_CUR)

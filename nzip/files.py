@@ -7,9 +7,11 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import stat
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +38,13 @@ STDIO = Path("-")
 
 class SkippedError(NzipError):
     """A file that is left alone, with the reason."""
+
+
+def stdin_bytes() -> IO[bytes]:
+    """Standard input, in bytes. Raises OSError if it is closed."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdin)")
+    return sys.stdin.buffer
 
 
 @dataclass
@@ -199,6 +208,7 @@ class Job:
     remove: bool = False
     observe: Callable[[bytes], None] | None = None  # gets what was read
     lost: list[str] | None = None  # if given: go on behind damage, and note here what is missing
+    fill: bool = False  # with zeros in its place
     max_memory: int | None = None
     suffix: str = SUFFIX
     folder: Path | None = None  # where outputs go, if not beside their inputs
@@ -256,7 +266,7 @@ class Job:
             data = whole(source)
             sizes.read = len(data)
             sizes.worker = recovery = Recovery(data, self.threads, self.max_memory)
-            chunks = recovery.content(self.max_output)
+            chunks = recovery.content(self.max_output, self.fill)
         else:
             chunks = decompress_chunks(
                 read,

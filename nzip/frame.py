@@ -46,6 +46,7 @@ OTHERS = {
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
+DEFAULT_WINDOW = 16
 MAX_RESET_EVERY = 255  # windows
 MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header, and as many of the prior's
 SHORT_CHECK = 1 << 16  # content below this has a check of 2 bytes, else 4
@@ -91,7 +92,9 @@ def _need(data: Data, end: int) -> None:
 def check_reset_every(windows: int) -> None:
     """Raise ValueError for a number of windows between resets that a header cannot state."""
     if not 0 <= windows <= MAX_RESET_EVERY:
-        raise ValueError(f"M1 is reset every 1 to 255 windows, or never (0), not {windows}")
+        raise ValueError(
+            f"M1 is reset every 1 to {MAX_RESET_EVERY} windows, or never (0), not {windows}"
+        )
 
 
 def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:

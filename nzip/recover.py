@@ -27,13 +27,14 @@ from .errors import (
 )
 from .modes import Context, contexts_at
 from .prior import in_use
-from .stream import Workers, decode_block
+from .stream import CHUNK, Workers, decode_block
 
 # Blocks lost in a row behind which the next one is still recognised: each number more is one more
 # chance in 2^32 that some bytes look like a block. With a damaged header there are many contexts.
 MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
-SIZES = {level.block_size for level in modes.LEVELS.values()}  # to which the encoder cuts blocks
+# To which the encoder cuts blocks.
+SIZES = {modes.PLAIN_BLOCK, *(level.block_size for level in modes.LEVELS.values())}
 ZEROS = re.compile(rb"\0*\Z")
 
 
@@ -56,6 +57,12 @@ class Lost:
     at: int
     end: int
     content: tuple[int | None, int | None]
+
+    @property
+    def size(self) -> int:
+        """Bytes of content that are known to be missing."""
+        start, stop = self.content
+        return 0 if start is None or stop is None else stop - start
 
     def __str__(self) -> str:
         start, stop = self.content
@@ -93,8 +100,9 @@ class Recovery:
         self.workers = Workers(threads, max_memory)
         self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
 
-    def content(self, max_output: int | None = None) -> Generator[bytes]:
-        """The content of the sound blocks in order.
+    def content(self, max_output: int | None = None, fill: bool = False) -> Generator[bytes]:
+        """The content of the sound blocks in order; ``fill``: with zeros in place of what is
+        missing, up to the first gap of unknown size, so that what is there is in its place.
 
         Raises FormatError and ModelNotFoundError if there is no sound block at all, LimitError
         before any decoding if that or max_memory is exceeded, and FormatError for a code that
@@ -102,7 +110,8 @@ class Recovery:
         """
         if self._error is not None:
             raise self._error
-        if max_output is not None and self.size > max_output:
+        gaps = sum(part.size for part in self._parts if fill and isinstance(part, Lost))
+        if max_output is not None and self.size + gaps > max_output:
             raise LimitError(f"the output would exceed the limit of {max_output} bytes")
         workers = self.workers
         sound = (part for part in self._parts if isinstance(part, Sound))
@@ -115,12 +124,17 @@ class Recovery:
                     workers.submit(self._decode, part, size=part.block.size)
                 if part is not None:
                     waiting.append(part)
-                while waiting and (part is None or workers.full or isinstance(waiting[0], End)):
+                while waiting and (
+                    part is None or workers.full or not isinstance(waiting[0], Sound)
+                ):
                     done = waiting.popleft()
                     if isinstance(done, Sound):
                         block = workers.result()
                         crc, total = crc32(block, crc), total + len(block)
                         yield block
+                    elif isinstance(done, Lost):
+                        for start in range(0, done.size if fill else 0, CHUNK):
+                            yield bytes(min(CHUNK, done.size - start))
                     elif isinstance(done, End):
                         if done.check not in (None, frame.pack_check(crc, total)):
                             what = "all blocks are sound, but the content check does not match"

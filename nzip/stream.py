@@ -168,7 +168,7 @@ class Compressor:
         mode: str = "ac",
         *,
         level: int = modes.DEFAULT_LEVEL,
-        window: int = 16,
+        window: int = frame.DEFAULT_WINDOW,
         reset_every: int = 1,
         model: str | os.PathLike[str] | None = None,
         adapt: bool = True,

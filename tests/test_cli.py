@@ -386,6 +386,7 @@ def test_bench_has_rows_behind_a_prior(nzip_cli, text, tmp_path):
     failed(nzip_cli("bench", "--only", "zstd -19 -D", "file.txt"), "no such compressor")
 
 
+@pytest.mark.slow
 def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     pytest.importorskip("matplotlib")
     only = "nzip -1,nzip -2,gzip -1,bzip2 -9"
@@ -393,6 +394,7 @@ def test_bench_draws_the_frontier(nzip_cli, text, tmp_path):
     assert (tmp_path / "frontier.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "names"),
     [
@@ -461,6 +463,22 @@ def test_a_prior_from_samples_to_files(nzip_cli, tmp_path):
     failed(nzip_cli("test", "new.jsonl.nz"), "the prior", "-D")
     failed(nzip_cli("prior", "samples.jsonl", "-o", "p.prior"), "p.prior", "exists")
     failed(nzip_cli("compress", "-m", "static", "-D", "p.prior", "-c", "new.jsonl"), "mode ac")
+
+
+@pytest.mark.parametrize(
+    ("args", "fields"),
+    [
+        ("", (16, 1)),
+        ("--context reset -w 24", (24, 1)),
+        ("--context carry", (16, 0)),
+        ("--reset-every 3 --window 32", (32, 3)),
+    ],
+)
+def test_windows_and_their_resets_are_in_the_header(nzip_cli, args, fields):
+    packed = ok(nzip_cli("compress", "-m", "eqinfo", *args.split(), stdin=ENGLISH))
+    header, _ = nzip.frame.parse_header(packed)
+    assert (header.window, header.reset_every) == fields
+    assert nzip.decompress(packed) == ENGLISH
 
 
 def test_a_range_of_the_content(nzip_cli, text):

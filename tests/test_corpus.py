@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import json
 import lzma
 import sys
@@ -16,7 +17,8 @@ from test_cli import failed, ok
 import nzip
 from nzip import corpus
 from nzip.corpus import Documents
-from nzip.tokens import files
+from nzip.tokens import command, files
+from nzip.train import data
 
 TEXT = ENGLISH * 40
 PACKERS = {
@@ -86,6 +88,129 @@ def test_errors_of_the_reader_of_a_text_are_left_alone(tmp_path):
         raise OSError("mine")
 
 
+def test_documents_are_split_at_nul(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"one\0two\0three")
+    assert list(corpus.documents(path)) == [b"one", b"two", b"three"]
+    assert b"\0".join(corpus.documents(path, limit=5)) == b"one\0t"
+    assert b"\0".join(corpus.documents(path, skip=5)) == b"wo\0three"
+
+
+def numbered(path, letter, count):
+    """A file of documents of 100 bytes, none of which has a line of another."""
+    texts = (b"%s%04d\n" % (letter, n) for n in range(count * 15))
+    path.write_bytes(b"\0".join(b"".join(itertools.islice(texts, 15)) for _ in range(count)))
+
+
+def test_what_is_held_out_is_never_trained_on(tmp_path):
+    numbered(tmp_path / "a-0.txt", b"a", 300)
+    numbered(tmp_path / "a-1.txt", b"A", 100)
+    numbered(tmp_path / "b-0.txt", b"b", 200)
+    source = data.Corpus([tmp_path], {"a": 1, "b": 1})
+    held = {name: set(text.split()) for name, text in source.held_out().items()}
+    assert len(held["a"]) >= 100
+    assert len(held["b"]) >= 60
+    seen = set()
+    for batch, _ in itertools.islice(source.batches(4, 30, 1, 0.0), 1000):
+        seen |= {line for row in batch for line in row.tobytes().split() if len(line) == 5}
+    assert not seen & (held["a"] | held["b"])
+    every = {b"%s%04d" % (c, n) for c, k in ((b"a", 300), (b"b", 200)) for n in range(k * 15)}
+    assert len(every - seen - held["a"] - held["b"]) < 0.01 * len(every)  # all else is read
+
+
+def test_batches_are_mixed_by_weight_and_the_same_again(tmp_path):
+    for name in (b"a", b"b", b"c"):
+        numbered(tmp_path / f"{name.decode()}-0.txt", name, 200)
+    source = data.Corpus([tmp_path], {"a": 6, "b": 3, "c": 1})
+
+    def read(seed, count=200):
+        return [*itertools.islice(source.batches(8, 30, seed, 0.1), count)]
+
+    first, again, other = read(1), read(1), read(2)
+    for (one, fresh), (two, same) in zip(first, again, strict=True):
+        assert (one == two).all()
+        assert (fresh == same).all()
+    assert first[0][1].all()  # every lane starts without a state
+    assert any((one[1] != two[1]).any() for one, two in zip(first[1:], other[1:], strict=True))
+    letters = b"".join(batch.tobytes() for batch, _ in first)
+    counts = [letters.count(letter) for letter in (b"a", b"b", b"c")]
+    assert [round(10 * count / sum(counts)) for count in counts] == [6, 3, 1]
+    assert set(source.held_out()) == {"a", "b", "c"}
+
+
+def test_wrong_sources_are_refused(tmp_path):
+    numbered(tmp_path / "a.txt", b"a", 10)
+    with pytest.raises(ValueError, match="no such source: nothing"):
+        data.Corpus([tmp_path], {"nothing": 1})
+    with pytest.raises(FileNotFoundError, match="no files found"):
+        data.Corpus([])
+    with pytest.raises(FileNotFoundError, match="missing"):
+        data.Corpus([tmp_path / "a.txt", tmp_path / "missing"])
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_last_line_needs_no_newline(tmp_path, end):
+    (tmp_path / "x").write_bytes(b'{"text": "one"}\n{"text": "two"}' + end)
+    assert [*Documents([tmp_path / "x"], "jsonl")] == [b"one", b"two"]
+    (tmp_path / "x").write_bytes(b"one\ntwo" + end)
+    assert [*Documents([tmp_path / "x"], "lines")] == [b"one", b"two"]
+
+
+SETTINGS = {
+    "model": None,
+    "window": None,
+    "token_bits": None,
+    "reset_every": 1,
+    "align": None,
+    "progress": False,
+}
+TEXTS_OF = {
+    "file": (TEXT, [TEXT]),
+    "nul": (b"one\0\0two \xc3\xa9", [b"one", b"", b"two \xc3\xa9"]),
+    "jsonl": (b'{"text": "one"}\n{"text": ""}\n{"text": "a\\u0000b"}', [b"one", b"", b"a\0b"]),
+}
+
+
+# A .npy file holds one document.
+PLACES = [(s, t) for s in files.SUFFIXES for t in TEXTS_OF if s != ".npy" or t == "file"]
+
+
+@pytest.mark.parametrize(("suffix", "split"), PLACES)
+@pytest.mark.parametrize("name", ["eqinfo", "ac", "static", "gzip", "bytes"])
+def test_texts_come_back_from_files_of_tokens(tmp_path, suffix, split, name):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    packed, texts = TEXTS_OF[split]
+    source, tokens, back = tmp_path / "x", tmp_path / f"t{suffix}", tmp_path / "back"
+    source.write_bytes(packed)
+    row = command.tokenize([source], tokens, name, split=split, **SETTINGS)
+    assert (row["documents"], row["bytes"]) == (len(texts), sum(map(len, texts)))
+    assert [*files.read_documents(tokens)] == texts
+    assert command.detokenize(tokens, back) == len(texts)
+    assert back.read_bytes() == b"".join(texts)
+    assert command.detokenize(tokens, back, "nul", force=True) == len(texts)
+    assert back.read_bytes() == b"\0".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "eos", "ended"),
+    [
+        (".bin", None, True),
+        (".bin", False, False),
+        (".parquet", None, False),
+        (".parquet", True, True),
+    ],
+)
+def test_documents_end_with_a_token_but_not_in_parquet(tmp_path, suffix, eos, ended):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "x").write_bytes(TEXT)
+    tokens = tmp_path / f"t{suffix}"
+    row = command.tokenize([tmp_path / "x"], tokens, "eqinfo", eos=eos, **SETTINGS)
+    other = command.tokenize([tmp_path / "x"], tmp_path / "o.bin", "eqinfo", eos=False, **SETTINGS)
+    assert row["tokens"] - other["tokens"] == ended
+
+
 @pytest.mark.parametrize("head", [b"PK\3\4rest", b"\x04\x22\x4d\x18rest", b"PAR1rest"])
 def test_what_is_not_opened_is_said(tmp_path, head):
     (tmp_path / "x").write_bytes(head)
@@ -134,6 +259,7 @@ def test_tokenize_reads_stdin(nzip_cli, tmp_path):
     failed(nzip_cli(*args, "-f", "--tokenization", "static", stdin=data), "twice", "stdin")
 
 
+@pytest.mark.slow
 def test_parquet_files_have_a_column_of_texts(nzip_cli, tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq

@@ -1,6 +1,7 @@
 """Every truncation and every flipped byte of a small file is an error; never silent."""
 
 import contextlib
+import io
 
 import pytest
 from conftest import ENGLISH
@@ -49,9 +50,15 @@ def test_a_cut_exactly_behind_a_block_is_an_error():
 
 
 def test_a_wrong_content_check_is_an_error_although_all_blocks_are_sound():
-    data = nzip.compress(TEXT)
+    text = bytes(1 << 16) + TEXT
+    data = nzip.compress(text, "static", block_size=1 << 16)
+    data = data[:-2] + bytes([data[-2] ^ 1, data[-1]])
     with pytest.raises(nzip.ChecksumError, match="content"):
-        nzip.decompress(data[:-2] + bytes([data[-2] ^ 1, data[-1]]))
+        nzip.decompress(data)
+    got, source = [], io.BytesIO(data)
+    with pytest.raises(nzip.ChecksumError):
+        got.extend(nzip.stream.decompress_chunks(lambda size: source.read(1)))
+    assert b"".join(got) == text[: 1 << 16]  # the last block waits for the check
 
 
 def test_arbitrary_code_behind_a_valid_checksum_never_crashes():

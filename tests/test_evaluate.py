@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import CODE, ENGLISH
 
@@ -81,6 +82,34 @@ def test_the_commands(nzip_cli, tmp_path):
         assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
 
 
+def test_an_empty_file_costs_nothing_and_no_file_is_an_error(nzip_cli, tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    done = nzip_cli("eval", "--json", "empty")
+    assert json.loads(done.stdout, parse_constant=pytest.fail) == [
+        {"file": "empty", "bytes": 0, "bpb": None}
+    ]
+    assert b"nan" not in nzip_cli("eval", "empty").stdout
+    done = nzip_cli("eval", "folder")
+    assert (done.returncode, done.stderr) == (1, b"nzip: no files found\n")
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_a_text_is_measured_in_the_blocks_that_code_it(monkeypatch, adapt):
+    """Those of the default level, or of M1 alone."""
+    sizes = []
+
+    def costs(model, block, profile, watch):
+        sizes.append(len(block))
+        return np.ones(1)
+
+    monkeypatch.setattr(evaluate, "costs", costs)
+    level = modes.LEVELS[modes.DEFAULT_LEVEL]
+    size = level.block_size if adapt else modes.PLAIN_BLOCK
+    evaluate.bits_per_byte(models.load(models.NANO), bytes(2 * size + 7), adapt, threads=1)
+    assert sizes == [size, size, 7]
+
+
 def test_the_curve_as_an_image(nzip_cli, tmp_path):
     pytest.importorskip("matplotlib")
     (tmp_path / "a.txt").write_bytes(ENGLISH * 3)
@@ -95,6 +124,7 @@ FLOAT = re.compile(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("cc")
     or not shutil.which("objdump")

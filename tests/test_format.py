@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from random import Random
 from zlib import crc32
 
 import pytest
@@ -82,15 +83,67 @@ def test_a_model_that_is_not_installed_is_named():
         nzip.decompress(b"\x8fNZ\x11" + other + bytes(40))
 
 
-def test_blocks_are_bound_to_their_place_and_model():
-    one = nzip.compress(bytes(1 << 19) + b"a" * (1 << 19), "static")
-    _, at = frame.parse_header(one)
-    first = frame.parse_block(one, at)
-    second = frame.parse_block(one, first.end)
-    swapped = one[:at] + one[first.end : second.end] + one[at : first.end] + one[second.end :]
-    assert len(swapped) == len(one)
-    with pytest.raises(nzip.NzipError):
+@pytest.fixture(scope="module")
+def three_blocks():
+    """A frame of three blocks that are stored, of which the first two have one size."""
+    random = Random(1).randbytes(2 * (1 << 16) + 100)
+    return nzip.compress(random, level=1, block_size=1 << 16)
+
+
+def test_blocks_are_bound_to_their_place(three_blocks):
+    data = three_blocks
+    _, at = frame.parse_header(data)
+    first = frame.parse_block(data, at)
+    second = frame.parse_block(data, first.end)
+    assert (first.kind, first.last, first.head) == (frame.STORED, False, second.head)
+    swapped = data[:at] + data[first.end : second.end] + data[at : first.end] + data[second.end :]
+    assert len(swapped) == len(data)
+    with pytest.raises(nzip.ChecksumError, match="a block is damaged"):
         nzip.decompress(swapped)
+    with pytest.raises(nzip.ChecksumError, match="a block is damaged"):  # the second one twice
+        nzip.decompress(data[:at] + data[first.end : second.end] + data[first.end :])
+
+
+def test_blocks_are_bound_to_their_header_and_model(three_blocks, monkeypatch):
+    other = bytearray(three_blocks)
+    other[3] += 1  # another profile
+    with pytest.raises(nzip.ChecksumError, match="a block is damaged"):
+        nzip.decompress(bytes(other))
+    right, wrong = models.load(models.NANO), models.load(models.BASE)
+    for known in ([wrong, right], [right, wrong]):  # the first two bytes of whose hashes agree
+        monkeypatch.setattr(models, "by_prefix", lambda prefix, known=known: known)
+        assert len(nzip.decompress(three_blocks)) == 2 * (1 << 16) + 100
+    monkeypatch.setattr(models, "by_prefix", lambda prefix: [wrong])
+    with pytest.raises(nzip.ChecksumError, match="a block is damaged"):
+        nzip.decompress(three_blocks)
+
+
+def test_skippable_frames_have_sixteen_first_bytes():
+    frames = {byte: bytes([byte]) + frame.skippable(b"note")[1:] for byte in range(256)}
+    assert [b for b, data in frames.items() if frame.is_skippable(data)] == [*range(0x50, 0x60)]
+    for byte in range(0x50, 0x60):
+        assert nzip.decompress(frames[byte] + nzip.compress(b"x", "static")) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("stated", "fields"),
+    [(b"\x10", (16, 1)), (b"\x90\x00", (16, 0)), (b"\x90\x02", (16, 2)), (b"\xc0\xff", (64, 255))],
+)
+def test_resets_of_windows_in_a_header(stated, fields):
+    header, end = frame.parse_header(b"\x8fNZ\x15ab" + stated + bytes(9))
+    assert (header.window, header.reset_every, end) == (*fields, 6 + len(stated))
+    assert header.pack() == b"\x8fNZ\x15ab" + stated
+
+
+def test_a_reset_at_each_window_is_not_stated():
+    with pytest.raises(nzip.FormatError, match="each window"):
+        frame.parse_header(b"\x8fNZ\x15ab\x90\x01" + bytes(9))
+
+
+def test_the_largest_number_in_a_block_header():
+    assert frame.parse_varint(frame.pack_varint((1 << 28) - 1), 0) == ((1 << 28) - 1, 4)
+    with pytest.raises(nzip.FormatError, match="too large"):
+        frame.parse_varint(b"\xff\xff\xff\xff\x00", 0)
 
 
 def test_the_document_states_the_codes_constants():

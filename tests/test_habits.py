@@ -161,6 +161,14 @@ def test_memory_bounds_threads_and_refuses_what_does_not_fit(nzip_cli, tmp_path)
     ok(nzip_cli("-d", "-M", "1G", "x.nz"))
 
 
+def test_the_memory_that_help_states_is_what_it_takes():
+    stated = {3: 200, 9: 350}
+    for number, level in modes.LEVELS.items():
+        need = modes.thread_memory(level.coding, level.block_size) / 1e6
+        assert 0.8 * stated.get(number, 0) < need <= stated.get(number, 140), number
+    assert "up to 140 MB; level 3 takes 200 MB, level 9 350 MB." in modes.describe_levels()
+
+
 def test_memory_is_bounded_again_where_blocks_grow():
     """Frames of other programs need not have blocks of one size."""
     small, large = ENGLISH * 100, os.urandom(1 << 20)
@@ -271,7 +279,7 @@ def test_nzgrep_reads_stdin_and_names_what_is_wrong(nzgrep, tmp_path):
 
 
 def test_nzgrep_ends_with_the_reader(tmp_path):
-    (tmp_path / "a.nz").write_bytes(nzip.compress(b"line\n" * 500_000, level=1))
+    (tmp_path / "a.nz").write_bytes(nzip.compress(b"line\n" * 500_000, "static"))
     program = "import sys; from nzip._main import grep; sys.exit(grep())"
     with subprocess.Popen(
         [sys.executable, "-c", program, "line", "a.nz"],

@@ -17,6 +17,7 @@ pytest.importorskip("tokenizers")
 from conftest import ENGLISH, SCRIPTS  # noqa: E402
 
 import nzip  # noqa: E402
+from nzip import _main  # noqa: E402
 from nzip.m2 import compare, data, generate, loop, meaning  # noqa: E402
 from nzip.m2.model import M2, Config  # noqa: E402
 
@@ -85,16 +86,18 @@ def test_windows_begin_where_decoding_the_ones_before_ends():
 
 
 def test_padded_windows_are_lossless_and_shorter_than_ours():
-    from nzip import models
+    from nzip import models, windows
     from nzip.m2.padded import Padded
 
     model = models.load(models.WINDOWS)
     padded = Padded(model, 10)
+    for text in (ENGLISH, SCRIPTS, bytes(range(256))):
+        ids = padded.encode(text)
+        assert b"".join(padded.strings[i] for i in ids) == text
+    assert 256 < len(padded.strings) <= 1 << 10
     ids = padded.encode(ENGLISH)
-    assert b"".join(padded.strings[i] for i in ids) == ENGLISH
-    assert len(padded.strings) <= 1 << 10
-    ours = data.streams.EqInfo(model, 16, 8).starts(ENGLISH)
-    assert len(set(ours)) < len(ids)
+    ours = windows.dictionary(model, 10).encode(ENGLISH)  # also 10 bits each
+    assert len(ours) < len(ids) < len(ENGLISH)
 
 
 def test_pieces_hold_the_text_and_end_between_characters():
@@ -103,7 +106,9 @@ def test_pieces_hold_the_text_and_end_between_characters():
     assert b"".join(parts) == text
     assert all(len(part) <= data.PIECE for part in parts)
     assert all(part.decode() for part in parts)
-    assert b"".join(data.cut(b"\x80" * 30_000)) == b"\x80" * 30_000
+    odd = b"\x80" * 30_000  # no text: cut where there is no beginning of a character
+    assert list(data.cut(odd)) == [odd[:10_240], odd[10_240:20_480], odd[20_480:]]
+    assert [len(part) for part in data.cut(b"x" * 10_239 + "🙂".encode() * 3)] == [10_239, 12]
     train, held_out = data.split_off([bytes([i]) * 100 for i in range(100)], 1000)
     assert (len(train), len(held_out)) == (90, 10)
     assert not set(train) & set(held_out)
@@ -215,6 +220,7 @@ def test_text_is_made_up_to_the_token_that_ends_it():
     assert loop.sample(model, [256], 40, stop=ids[at])[0] == ids[: at + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles with g++")
 def test_compiled_blocks_train_the_same_model(small):
     config = Config(257, *compare.SIZES["tiny"], 32)
@@ -236,6 +242,7 @@ def test_entropy_of_what_follows_a_token():
     assert other["given"] > 0.5 * other["alone"]
 
 
+@pytest.mark.slow
 def test_compare_writes_a_table_and_keeps_what_it_has(tmp_path):
     arguments = {"names": ["bytes", "eqinfo-16-8", "bpe-300"], "sizes": ["tiny"], "tiny": True}
     text = compare.compare([CORPUS], tmp_path, budget=0.02, device="cpu", **arguments)
@@ -254,6 +261,7 @@ def test_compare_writes_a_table_and_keeps_what_it_has(tmp_path):
     assert compare.compare([], tmp_path, report_only=True) == text
 
 
+@pytest.mark.slow
 def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     (tmp_path / "text").write_bytes(b"\0".join([ENGLISH] * 30))
     done = nzip_cli("tokenize", "text", "-o", "t.bin", "--split", "nul")
@@ -273,6 +281,7 @@ def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     assert b"EqualInfoAC" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path, nzip_cli):
     (tmp_path / "text").write_bytes(b"\0".join([ENGLISH] * 30))
     assert nzip_cli("tokenize", "text", "-o", "t.bin", "--split", "nul").returncode == 0
@@ -306,24 +315,40 @@ def test_two_processes_train_one_model(tmp_path, nzip_cli):
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("args", "words"),
     [
-        ("train", "no.bin", "-o", "m.pt"),
-        ("train", "text", "-o", "m.pt", "--size", "huge"),
-        ("compare", "empty", "-o", "out"),
-        ("compare", "text", "-o", "out", "--names", "nothing"),
-        ("compare", "--report", "-o", "out"),
-        ("generate", "text"),
-        ("meaning", "text", "--names", "nothing"),
+        ("train no.bin -o m.pt", "no.bin: No such file"),
+        ("train text -o m.pt --size huge", "unknown size 'huge'"),
+        ("compare folder -o out", "no files found"),
+        ("compare empty -o out", "too small"),
+        ("compare text -o out --names nothing", "unknown tokenization 'nothing'"),
+        ("compare --report -o out", "out"),
+        ("generate text", "text"),
+        ("meaning text --names nothing", "unknown tokenization 'nothing'"),
     ],
 )
-def test_bad_calls_get_one_line(tmp_path, nzip_cli, args):
+def test_bad_calls_get_one_line(tmp_path, monkeypatch, capfd, args, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_main, "_catch_signals", lambda: None)
     (tmp_path / "text").write_bytes(ENGLISH * 50)
-    (tmp_path / "empty").mkdir()
-    done = nzip_cli("m2", *args)
-    assert done.returncode in (1, 2)
-    assert len(done.stderr.splitlines()) <= 2
-    assert done.stderr.startswith(b"nzip: ")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    assert _main._guarded(["m2", *args.split()]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("nzip: ")
+    assert said.count("\n") == 1
+    assert words in said
+
+
+def test_help_and_defaults_are_those_of_the_library():
+    from nzip import cli
+
+    commands = cli.make_group().commands["m2"].commands
+    options = {p.name: p for p in commands["train"].params}
+    said = options["size"].help.removesuffix(" weights.").replace(" or ", ", ").split(", ")
+    assert said == list(compare.SIZES) == list(compare.RATES) == list(compare.BUDGETS)
+    total = next(p for p in commands["compare"].params if p.name == "total")
+    assert cli._parse_size(total.default) == compare.TOTAL
 
 
 def test_errors_are_nzips():

@@ -18,10 +18,10 @@ def test_the_shipped_model_is_the_released_one():
 
 def test_a_damaged_released_model_is_refused(tmp_path):
     data = bytearray(models.load().path.read_bytes())
-    data[-1] ^= 1
+    data[-1] ^= 1  # of a number that any model may have
     path = tmp_path / "copy.safetensors"
     path.write_bytes(data)
-    with pytest.raises(nzip.ModelFileError, match="damaged"):
+    with pytest.raises(nzip.ModelFileError, match="the weights of base-3 are damaged"):
         models.load(str(path))
 
 
@@ -69,6 +69,8 @@ BREAKS = {
     "huge hidden": lambda h: h["enter"].update(shape=[1 << 40, 48]),
     "blocks": lambda h: h["gates"].update(shape=["3", 2]),
     "offsets": lambda h: h["out"].update(data_offsets=[-4, 1 << 60]),
+    "a tensor cut short": lambda h: h["out_bias"]["data_offsets"].__setitem__(1, 4),
+    "a tensor too long": lambda h: h["out_mult"].update(data_offsets=[0, 1028]),
     "text offsets": lambda h: h["out"].update(data_offsets="ab"),
     "list": lambda h: h.update(lines=[1]),
 }
@@ -79,6 +81,12 @@ def test_model_files_that_break_a_rule_are_refused(tmp_path, edit):
     models.Model(own(tmp_path, "sound"))
     with pytest.raises(nzip.ModelFileError):
         models.Model(own(tmp_path, "broken", edit))
+
+
+@pytest.mark.parametrize("edit", ["a tensor cut short", "a tensor too long"])
+def test_a_tensor_of_another_size_is_named(tmp_path, edit):
+    with pytest.raises(nzip.ModelFileError, match=r"tensor out_\w+ is not I32 \[256\]"):
+        models.Model(own(tmp_path, "broken", BREAKS[edit]))
 
 
 def test_tables_that_are_not_there_are_named(tmp_path, monkeypatch):

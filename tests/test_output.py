@@ -260,6 +260,28 @@ def test_an_input_is_kept_unless_the_output_holds_it(tmp_path, monkeypatch):
     assert source.read_bytes() == ENGLISH
 
 
+def test_output_and_input_are_compared_byte_by_byte(tmp_path):
+    """By length and CRC, whatever the pieces in which they are read."""
+    plain, packed = tmp_path / "x", tmp_path / "x.nz"
+    packed.write_bytes(nzip.compress(ENGLISH * 2000, "static"))
+    job = files.Job(lambda: nzip.Compressor("static"))
+    plain.write_bytes(ENGLISH * 2000)
+    job._verify(plain, packed, files.Sizes())
+    for other in (ENGLISH * 1999 + ENGLISH.upper(), ENGLISH * 1999):
+        plain.write_bytes(other)
+        with pytest.raises(nzip.NzipError, match="differs from the input"):
+            job._verify(plain, packed, files.Sizes())
+
+
+def test_an_output_that_is_there_is_noticed_before_any_work(tmp_path):
+    (tmp_path / "x").write_bytes(ENGLISH)
+    (tmp_path / "x.nz").write_bytes(b"precious")
+    job = files.Job(lambda: pytest.fail("work was begun"))
+    with pytest.raises(FileExistsError, match="exists already"):
+        job.to_file(tmp_path / "x", None, tmp_path / "x.nz", files.Sizes())
+    assert (tmp_path / "x.nz").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o777, 0o600])
 def test_where_a_group_cannot_be_set_nobody_gains_rights(tmp_path, monkeypatch, mode):
     def refuse(*args):
@@ -315,9 +337,9 @@ def test_memory_is_bounded_by_the_blocks_in_work():
 
 def test_the_first_block_comes_out_before_the_second_is_read():
     """Of a stream whose end is far away."""
-    text = ENGLISH * 3000  # two blocks at level 1
-    packed = nzip.compress(text, level=1)
-    second = len(nzip.compress(text[: 1 << 19], level=1)) + 100
+    text = ENGLISH * 600
+    packed = nzip.compress(text, level=1, block_size=1 << 16)  # two blocks
+    second = len(nzip.compress(text[: 1 << 16], level=1)) + 100
 
     source = io.BytesIO(packed[:second])
 
@@ -330,6 +352,7 @@ def test_the_first_block_comes_out_before_the_second_is_read():
     assert text.startswith(chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_signals_do_not_wait_for_the_block(tmp_path, number, threads):

@@ -5,6 +5,7 @@ import pickle
 import random
 import sqlite3
 import threading
+from zlib import crc32
 
 import pytest
 
@@ -104,6 +105,22 @@ def test_every_flipped_bit_of_a_record_is_found(prior):
             prior.decompress(packed[:size])
 
 
+def test_a_record_is_laid_out_as_written_out_here(prior):
+    model = modes.LEVELS[4]
+    seed = crc32(bytes([model.coding]) + models.load(model.model).digest + prior.digest)
+    crc = crc32(b"xy", crc32(b"\x04", seed))
+    check = (crc ^ crc >> 16) & 0xFFFF
+    assert prior.compress(b"xy") == b"\x04" + check.to_bytes(2, "little") + b"xy"
+
+
+def test_the_limit_of_a_record_holds_before_any_work(prior, monkeypatch):
+    packed = prior.compress(RECORDS[0])
+    assert prior.decompress(packed, len(RECORDS[0])) == RECORDS[0]
+    monkeypatch.setattr(nzip.Prior, "decode_block", None)
+    with pytest.raises(nzip.LimitError, match=f"limit of {len(RECORDS[0]) - 1}"):
+        prior.decompress(packed, len(RECORDS[0]) - 1)
+
+
 def test_another_prior_is_noticed(prior):
     other = nzip.Prior(SAMPLES[:-1])
     with pytest.raises(nzip.ChecksumError, match="another prior"):
@@ -190,6 +207,9 @@ def test_a_column_of_a_database(prior):
 
 
 def test_choosing_samples():
+    assert priors.choose([b"one sample"], 11) == b"one sample\n"
+    with pytest.raises(ValueError, match="no sample"):
+        priors.choose([b"one sample"], 10)
     chosen = priors.choose([*SAMPLES, *SAMPLES], 2000)
     assert 1800 < len(chosen) <= 2000
     assert set(chosen.splitlines()) <= set(SAMPLES)

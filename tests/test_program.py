@@ -26,6 +26,7 @@ def ok(result, stderr=b""):
         ("-12", "compress --level=12"),
         ("-5cT2", "compress --level=5 -c -T2"),
         ("-T -1", "compress -T -1"),
+        ("--threads -1", "compress --threads -1"),
         ("-T2 -9", "compress -T2 --level=9"),
         ("--level=3 x", "compress --level=3 x"),
         ("--level 3 -d", "decompress --level 3"),
@@ -38,7 +39,8 @@ def ok(result, stderr=b""):
         ("m2 generate x -n40", "m2 generate x -n40"),
         ("-o -9 x", "compress -o -9 x"),
         ("--show-completion", "--show-completion"),
-        ("-q test x", "compress -q test x"),
+        ("-qT 2 -- test x", "compress -q -T 2 -- test x"),
+        ("-o test x", "compress -o test x"),
     ],
 )
 def test_arguments_become_a_command(args, expected, tmp_path, monkeypatch):
@@ -52,6 +54,84 @@ def test_a_file_named_like_a_command_is_a_file_if_it_stands_alone(nzip_cli, tmp_
     assert nzip.decompress((tmp_path / "test.nz").read_bytes()) == ENGLISH
     ok(nzip_cli("test", "test.nz"))  # the command
     ok(nzip_cli("-f", "-9", "test"))
+
+
+@pytest.mark.parametrize("args", ["-q test x", "-o y -T2 test x", "--level=1 --mode static test"])
+def test_options_before_a_command_are_a_wrong_call(nzip_cli, tmp_path, args):
+    (tmp_path / "x").write_bytes(ENGLISH)
+    result = nzip_cli(*args.split())
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert b"nzip test" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    (tmp_path / "test").write_bytes(ENGLISH)
+    ok(nzip_cli("-q", "test", "x"))  # a file
+    assert (tmp_path / "test.nz").exists()
+
+
+def test_every_command_is_known_and_has_every_option_with_a_value(tmp_path):
+    names = "compress decompress test prior info bench train eval tokenize detokenize models sample"
+    assert set(GROUP.commands) == {*names.split(), "m2"}
+    assert set(GROUP.commands["m2"].commands) == {"train", "compare", "generate", "meaning"}
+    for name in ("compress", "decompress", "test"):
+        command = GROUP.commands[name]
+        for flag in (*"mwTSMDB", "o"):
+            if name == "test" and flag == "o":
+                continue
+            assert _main._takes_value(command, "-" + flag), (name, flag)
+        for flag in "cqvr":
+            assert not _main._takes_value(command, "-" + flag), (name, flag)
+
+
+@pytest.mark.parametrize(
+    "args", ["-w 32", "--window 16", "--reset-every 2", "--context carry", "-m static --model x"]
+)
+def test_settings_of_another_mode_are_a_wrong_call(nzip_cli, tmp_path, args):
+    (tmp_path / "x").write_bytes(ENGLISH)
+    result = nzip_cli("compress", *args.split(), "x")
+    assert (result.returncode, b"only eqinfo" in result.stderr) == (2, "static" not in args)
+    tokenization = ("--tokenization", "bytes", *args.replace("-m static", "").split())
+    result = nzip_cli("tokenize", "x", "-o", "x.bin", *tokenization)
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_folders_of_models_that_are_not_there_are_named(nzip_cli, tmp_path):
+    env = {"NZIP_MODEL_PATH": os.pathsep.join([str(tmp_path), "", "/no/such"])}
+    result = nzip_cli("-c", stdin=ENGLISH, env=env)
+    assert result.stderr == b"nzip: NZIP_MODEL_PATH names '/no/such', which is no folder\n"
+    assert nzip.decompress(result.stdout) == ENGLISH
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compress x <&-",
+        "tokenize - -o x.bin --split nul <&-",
+        "prior - -o x.prior <&-",
+        "decompress --range 0:9 x.nz >&-",
+    ],
+)
+def test_a_closed_descriptor_is_one_line(tmp_path, command):
+    (tmp_path / "x").write_bytes(ENGLISH)
+    (tmp_path / "x.nz").write_bytes(nzip.compress(ENGLISH, "static"))
+    line = f"{sys.executable} -m nzip {command}"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("7", 7), ("64K", 1 << 16), ("64KiB", 1 << 16), ("3MB", 3 << 20), ("300M", 300 << 20)],
+)
+def test_sizes_are_binary(text, size):
+    assert cli._parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "K", "-1", "1.5M", "7X", "²", "1B2", "0x10"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(cli.typer.BadParameter, match="not a size"):
+        cli._parse_size(text)
 
 
 def test_a_mistyped_command_compresses_nothing(nzip_cli, tmp_path):

@@ -53,6 +53,7 @@ def tokens_of(path: Path) -> list[list[int]]:
     return pq.read_table(path).column("tokens").to_pylist()
 
 
+@pytest.mark.slow
 def test_each_file_gets_one_whole_file_and_what_is_there_stays(tmp_path):
     corpus, out = tmp_path / "corpus", tmp_path / "out"
     (corpus / "more").mkdir(parents=True)
@@ -76,6 +77,7 @@ def test_each_file_gets_one_whole_file_and_what_is_there_stays(tmp_path):
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds workers in /proc")
 def test_a_killed_worker_loses_and_doubles_nothing(tmp_path):
     corpus, out = tmp_path / "corpus", tmp_path / "out"

@@ -6,7 +6,7 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import frame, recover
+from nzip import frame, modes, recover
 
 SIZE = 1 << 19  # of a block of `static` and of level 1
 RNG = random.Random(5)
@@ -79,6 +79,25 @@ def test_one_damaged_block_is_left_out_and_named(data, number, part):
         ]
 
 
+def test_gaps_can_be_filled_with_zeros(nzip_cli, tmp_path, data):
+    """What is behind a gap of known size is where it was; behind another one it follows."""
+    blocks = heads(data)
+    damaged = flipped(data, blocks[1][1], blocks[2][0].start, blocks[3][0].start)
+    wanted = BLOCKS[0] + bytes(3 * SIZE) + BLOCKS[4]
+    recovery = recover.Recovery(damaged, 2)
+    with pytest.raises(nzip.LimitError):
+        next(recovery.content(len(TEXT) - 1, fill=True))
+    assert b"".join(recovery.content(len(TEXT), fill=True)) == wanted
+    path = tmp_path / "text.nz"
+    path.write_bytes(damaged)
+    done = nzip_cli("decompress", "--recover", "--fill", path)
+    assert (done.returncode, done.stderr.count(b"blocks 1 to 3")) == (1, 1)
+    assert (tmp_path / "text").read_bytes() == wanted
+    assert nzip_cli("decompress", "--fill", path).returncode == 2
+    cut = recover.Recovery(data[: blocks[3][0].start + 50])
+    assert b"".join(cut.content(fill=True)) == b"".join(BLOCKS[:3])
+
+
 def test_neighbours_whose_heads_are_damaged(data):
     blocks = heads(data)
     content, lost = recovered(flipped(data, blocks[1][1], blocks[2][1], blocks[2][0].start + 9))
@@ -88,6 +107,23 @@ def test_neighbours_whose_heads_are_damaged(data):
     assert f"content bytes {SIZE:,} to {3 * SIZE - 1:,} missing" in lost[0]
 
 
+@pytest.mark.parametrize("lost", [9, 60])
+def test_many_lost_blocks_are_looked_past(lost):
+    """Their heads are damaged, so that nothing tells where the next one begins."""
+    text = RNG.randbytes((lost + 2) << 16)
+    blocks = heads(data := nzip.compress(text, "static", block_size=1 << 16))
+    content, lines = recovered(flipped(data, *(at for _, at in blocks[1 : lost + 1])))
+    assert content == text[: 1 << 16] + text[(lost + 1) << 16 :]
+    assert f"blocks 1 to {lost} " in lines[0]
+    assert f"content bytes {1 << 16:,} to {((lost + 1) << 16) - 1:,} missing" in lines[0]
+
+
+def test_recovery_knows_every_size_of_block_that_is_written():
+    written = {level.block_size for level in modes.LEVELS.values()} | {modes.PLAIN_BLOCK}
+    assert written == recover.SIZES
+
+
+@pytest.mark.slow
 def test_only_the_last_block_is_sound(data):
     damaged = flipped(data, *(at for _, at in heads(data)[:4]))
     assert recovered(damaged)[0] == BLOCKS[4]
@@ -105,6 +141,7 @@ def test_a_damaged_frame_header_is_found_again(mode):
         assert lost == [f"frame 1, the header (file bytes 0 to {end - 1}): no content missing"]
 
 
+@pytest.mark.slow
 def test_a_damaged_header_and_first_block(data):
     content, lost = recovered(flipped(data, 1, 3, 30))
     assert content == without(0)
@@ -174,6 +211,7 @@ def test_a_limit_holds_before_anything_is_decoded(data):
         next(recover.Recovery(data).content(max_output=SIZE))
 
 
+@pytest.mark.slow
 def test_any_single_flip_of_a_small_frame_loses_at_most_its_block():
     text = ENGLISH[:150]
     data = nzip.compress(b"first " + text) + nzip.compress(text, "static") + nzip.compress(text)

@@ -1,12 +1,15 @@
 """Whatever goes in comes out: every mode, odd inputs, sizes around the limits."""
 
+import re
+from pathlib import Path
+
 import pytest
 from conftest import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 import nzip
-from nzip import frame, modes
+from nzip import frame, inspect, modes
 
 SETTINGS = {
     "ac": {"mode": "ac"},
@@ -43,10 +46,36 @@ def test_round_trip_of_arbitrary_text(text):
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_round_trip_around_the_block_size(mode, extra, blocks):
-    size = modes.LEVELS[1].block_size * blocks + extra
+    size = (1 << 16) * blocks + extra
     text = (TEXTS["log"] * (size // len(TEXTS["log"]) + 1))[:size]
-    packed = nzip.compress(text, mode, level=1)
+    packed = nzip.compress(text, mode, level=1, block_size=1 << 16)
+    assert inspect.inspect(packed, "")["blocks"] == (size - 1 >> 16) + 1
     assert nzip.decompress(packed) == text
+
+
+def test_levels_are_those_of_the_readme():
+    mib = 1 << 20
+    assert {number: tuple(level) for number, level in modes.LEVELS.items()} == {
+        1: ("nano-3", 1, mib // 2),
+        2: ("nano-3", 1, 2 * mib),
+        3: ("nano-3", 1, 8 * mib),
+        4: ("nano-3", 2, 2 * mib),
+        5: ("small-3", 2, mib),
+        6: ("small-3", 2, 4 * mib),
+        7: ("base-3", 2, 4 * mib),
+        8: ("base-3", 3, 4 * mib),
+        9: ("large-3", 3, 16 * mib),
+    }
+    assert modes.DEFAULT_LEVEL == 6
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = re.findall(r"^\| ([0-9][^|]*?) \| `(\w+)` \| [^|]* \| ([^|]+) MiB \|$", readme, re.M)
+    stated = {}
+    for levels, network, blocks in rows:
+        numbers, sizes = re.findall(r"\d", levels), re.findall(r"[\d.]+", blocks)
+        for place, number in enumerate(numbers):
+            size = float(sizes[min(place, len(sizes) - 1)])
+            stated[int(number)] = (f"{network}-3", int(size * mib))
+    assert stated == {n: (level.model, level.block_size) for n, level in modes.LEVELS.items()}
 
 
 @pytest.mark.parametrize("level", modes.LEVELS)

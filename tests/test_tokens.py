@@ -6,6 +6,7 @@ import itertools
 import json
 import pickle
 import random
+import string
 import struct
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def test_dictionary_is_the_references(extreme):
         assert trie.encode_bits(width, text, room=1000) == reference.pack_codes(codes, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [11, 16, 18])
 @pytest.mark.parametrize("extreme", [False, True])
 def test_windows_of_the_dictionary_are_those_of_running_m1(width, extreme):
@@ -174,6 +176,51 @@ def test_aligned_windows_end_before_words(model):
         end = start + len(piece)
         inside = end < len(text) and text[end - 1 : end].isalpha() and text[end : end + 1].isalpha()
         assert not inside or b" " not in piece[1:]
+
+
+def begins_word(before, byte):
+    """With the space before it, or where letters, digits or bytes from 128 on follow others."""
+    spaces = b" \t\n\v\f\r"
+    letters = (string.ascii_letters + string.digits).encode() + bytes(range(128, 256))
+    if byte in spaces:
+        return before not in spaces
+    return byte in letters and before not in letters and before not in spaces
+
+
+def test_aligned_windows_are_as_written_out_here():
+    """The longest one, unless a word begins within it: then it ends before the last that does."""
+    aligned = Tokenizer("eqinfo", align="word")
+    tokenizer = Tokenizer("eqinfo")
+    known = set(tokenizer.vocabulary())
+    plain = b"the cat, the dog and (perhaps) the bird"
+    odd = b"x1 1x\rthe\x0bend (2nd-3rd) caf\xc3\xa9s\xff it's\t a  b\n\n" * 4
+    spaced = sorted(entry for entry in known if len(entry) > 1 and set(entry) & set(b"\t\v\f\r"))
+    assert spaced
+    differ = 0
+    for text in (
+        plain,
+        odd,
+        b"a".join(spaced),
+        ENGLISH,
+        CODE,
+        SCRIPTS,
+        TEXTS["log"],
+        TEXTS["random"][:500],
+    ):
+        pieces, at = [], 0
+        while at < len(text):
+            end = at + 1
+            while end < len(text) and text[at : end + 1] in known:
+                end += 1
+            if end < len(text):
+                places = range(at + 1, end + 1)
+                words = [i for i in places if begins_word(text[i - 1], text[i])]
+                end = words[-1] if words else end
+            pieces.append(text[at:end])
+            at = end
+        assert [*map(aligned.id_to_bytes, aligned.encode(text))] == pieces
+        differ += pieces != [*map(tokenizer.id_to_bytes, tokenizer.encode(text))]
+    assert differ >= 5
 
 
 def test_batches_equal_single_texts(tokenizer):
@@ -494,6 +541,7 @@ def test_a_failed_tokenization_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_hugging_face_tokenizers_give_the_same_numbers(tmp_path, tokenizer):
     tokenizers = pytest.importorskip("tokenizers")
     export.save_tokenizer_json(tokenizer, tmp_path / "tokenizer.json")
@@ -541,6 +589,7 @@ def test_tokenizers_that_are_no_longest_match_are_not_exported():
         export.tokenizer_json(Tokenizer(lookahead=True))
 
 
+@pytest.mark.slow
 def test_transformers_load_and_pad_it(tmp_path, tokenizer):
     transformers = pytest.importorskip("transformers")
     export.to_transformers(tokenizer).save_pretrained(tmp_path)
@@ -559,6 +608,7 @@ def test_transformers_load_and_pad_it(tmp_path, tokenizer):
     assert auto(spelled)["input_ids"] == tokenizer.encode(spelled)
 
 
+@pytest.mark.slow
 def test_datasets_map_it_in_processes_and_remember(tmp_path, monkeypatch, tokenizer):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HOME", str(tmp_path))

@@ -14,7 +14,7 @@ import zstandard  # noqa: E402
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _cell, _predict, corpus, models  # noqa: E402
+from nzip import _cell, _predict, models  # noqa: E402
 from nzip.train import data, export, loop, step  # noqa: E402
 from nzip.train.model import ACT_SCALE, M1, ROW_STEPS, Config, Tables, quantise_table  # noqa: E402
 
@@ -63,27 +63,6 @@ def shards(tmp_path):
     return folder
 
 
-def test_documents_are_split_at_nul_and_the_head_is_held_out(tmp_path):
-    path = tmp_path / "x.txt"
-    path.write_bytes(b"one\0two\0three")
-    assert list(corpus.documents(path)) == [b"one", b"two", b"three"]
-    assert b"\0".join(corpus.documents(path, limit=5)) == b"one\0t"
-    assert b"\0".join(corpus.documents(path, skip=5)) == b"wo\0three"
-
-
-def test_batches_are_deterministic_and_mixed_by_weight(shards):
-    corpus = data.Corpus([shards], {"prose": 3, "code": 1})
-    first = [next(corpus.batches(8, 32, 1, 0.1)) for _ in range(1)]
-    again = [next(corpus.batches(8, 32, 1, 0.1)) for _ in range(1)]
-    assert np.array_equal(first[0][0], again[0][0])
-    assert first[0][1].all()  # every lane starts afresh
-    assert set(corpus.held_out()) == {"prose", "code"}
-    with pytest.raises(ValueError, match="no such source: nothing"):
-        data.Corpus([shards], {"nothing": 1})
-    with pytest.raises(FileNotFoundError):
-        data.Corpus([])
-
-
 def kernel_logits(path, text):
     predictor = models.load(str(path)).predictor
     return np.frombuffer(_predict.logits(predictor, text), np.int16).reshape(-1, 256)
@@ -98,6 +77,29 @@ def test_the_float_model_is_close_to_the_kernel(tmp_path):
         expected = model.logits(run(model, text, bits=4))[:, 0].numpy().clip(-12, 12)
     got = kernel_logits(tmp_path / "m.safetensors", text) / 256
     assert np.abs(got - expected)[:, 1:].mean() < 0.06
+
+
+def test_exported_integers_times_their_units_are_the_weights():
+    """The units of docs/format.md, written out: activations are in 1/21; what the blocks add up is
+    Q4, all else Q8; and a product is shifted by 12."""
+    model = tiny()
+    with torch.no_grad():
+        for bias in (model.enter_bias, *model.gates_bias, model.out_bias):
+            torch.nn.init.normal_(bias, std=0.5)
+    tensors = export.integers(model)
+    units = {"enter": 16 * 4096, "gates": 256 * 4096, "leave": 16 * 4096, "out": 256 * 4096}
+    for name, unit in units.items():
+        given = getattr(model, name)
+        weights = torch.stack([*given]) if isinstance(given, torch.nn.ParameterList) else given
+        mult = tensors[f"{name}_mult"][..., None]
+        off = np.abs(tensors[name] * mult * 21 / unit - weights.detach().numpy())
+        assert (off <= 0.51 * mult * 21 / unit).all(), name
+        if name == "leave":
+            continue
+        given = getattr(model, f"{name}_bias")
+        biases = torch.stack([*given]) if isinstance(given, torch.nn.ParameterList) else given
+        off = np.abs(tensors[f"{name}_bias"] - biases.detach().double().numpy() * unit)
+        assert off.max() <= 0.5, name
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -287,6 +289,7 @@ def test_the_loss_is_that_of_the_whole_tree():
     assert model.loss(output, text).item() * 50 == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
     """What a GPU runs, here on a CPU."""
     short = loop.Options(**{**vars(OPTIONS), "total": 16 * 32 * 12, "every": 6})
@@ -296,6 +299,7 @@ def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
     assert loop.evaluate(slow, ENGLISH) == pytest.approx(loop.evaluate(fast, ENGLISH), rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
     new = ("--size", "nano", "--bytes", "60K", "--lanes", "16", "--mix", "prose=3,code=1")
     new = (*new, "--table-size", "1M", "--relay", "prose=0.5")
@@ -319,6 +323,7 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
         assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_model(shards, tmp_path):
     """Data-parallel: both end with the same weights, and the file is written once."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

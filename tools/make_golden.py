@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import random
 from pathlib import Path
 
 import nzip
@@ -14,7 +15,17 @@ from nzip import frame
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
+CUT = ("level=1 block_size=65536", None)
+CUT_PRIOR = ("level=1 block_size=65536 prior=access.log", None)
 FIELDS = ["file", "size", "sha256", "options", "what"]
+
+
+def exchanged(data: bytes) -> bytes:
+    """A frame whose first two blocks are in the wrong order."""
+    _, at = frame.parse_header(data)
+    middle = frame.parse_block(data, at).end
+    end = frame.parse_block(data, middle).end
+    return data[:at] + data[middle:end] + data[at:middle] + data[end:]
 
 
 def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
@@ -26,6 +37,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
     calls = b"".join(
         b"\x8b\xc3\xe8%s\x90" % (90000 - 8 * i).to_bytes(4, "little") for i in range(1500)
     )
+    noise = random.Random(1).randbytes(2 * (1 << 16) + 100)
     runs = bytes(1 << 19) + b"\x01" * (1 << 19) + b"\x02" * 100
     rows: list[tuple[str, bytes, str, bytes | None, str]] = [
         ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
@@ -45,6 +57,10 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-run", bytes(100_000), "mode=static", None, "a run, long check"),
         ("good-two-blocks", bytes(1 << 19) + english[:500], "mode=static", None, "two blocks"),
         ("good-three-blocks", runs, "mode=static", None, "three blocks, each a run"),
+        ("good-blocks-ac", (english * 30)[:150_000], *CUT, "three blocks, each learned from"),
+        ("good-blocks-stored", noise, *CUT, "three blocks, stored"),
+        ("good-blocks-prior", (log * 9)[:140_000], *CUT_PRIOR, "three blocks behind a prior"),
+        ("good-blocks-eqinfo", (english * 80)[:540_000], "mode=eqinfo", None, "two of windows"),
         ("good-empty", b"", "mode=ac", None, "no content"),
     ]
     for level in range(1, 10):
@@ -58,6 +74,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         options = f"mode=eqinfo window=24 reset_every={every}"
         rows.append((f"good-eqinfo-every-{every}", english[:1500], options, None, "fewer resets"))
     sound = nzip.compress(english[:200])
+    stored = nzip.compress(noise, level=1, block_size=1 << 16)
     joined = frame.skippable(b"note") + sound + nzip.compress(b"two", "static") + bytes(20)
     rows += [
         ("good-frames", english[:200] + b"two", "", joined, "skippable frame, two frames, padding"),
@@ -71,6 +88,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
             b"\x8fNZ\x14\xf9\xff\xff\xff\x7f" + bytes(9),
             "a block above the limit",
         ),
+        ("bad-order", b"", "", exchanged(stored), "the first two of three blocks exchanged"),
         ("bad-type", b"", "", b"\x8fNZ\x14\x0f" + bytes(9), "the reserved type of block"),
         ("unsupported-version", b"", "", b"\x8fNZ\x24\x01" + bytes(6), "version 2"),
         ("unsupported-coding", b"", "", b"\x8fNZ\x1f\x01" + bytes(6), "coding 15"),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import modes
+from ..corpus import find_files
 from ..files import Job, Sizes
 from ..prior import Prior
 from ..progress import Bar, View
@@ -285,19 +286,6 @@ def measure(codec: Codec, name: str, data: bytes) -> Result:
     return Result(
         name, codec.name, len(data), len(packed), middle - start, end - middle, unpacked == data
     )
-
-
-def find_files(paths: list[Path]) -> list[Path]:
-    """The files among ``paths`` and under its folders. Raises FileNotFoundError."""
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.is_file())
-        else:
-            files.append(path)
-    if not files:
-        raise FileNotFoundError("no files to measure")
-    return files
 
 
 def run(

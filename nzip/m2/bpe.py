@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..tokens.export import byte_characters
+
 
 class Bpe:
     """Byte-level BPE, split before it as GPT-2 does; lossless for any bytes."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
-        back = {character: byte for byte, character in _byte_characters().items()}
+        back = {character: byte for byte, character in enumerate(byte_characters())}
         entries = (str(tokenizer.id_to_token(i)) for i in range(tokenizer.get_vocab_size()))
         self.strings = [bytes(back[c] for c in entry) for entry in entries]
         self._single = {s[0]: i for i, s in enumerate(self.strings) if len(s) == 1}
@@ -45,13 +47,3 @@ class Bpe:
         except UnicodeDecodeError:
             ids = [self._single[byte] for byte in document]
         return np.array(ids, np.int32)
-
-
-def _byte_characters() -> dict[int, str]:
-    """The printable character that stands for each byte in GPT-2's files."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {
-        **{byte: chr(byte) for byte in shown},
-        **{byte: chr(256 + i) for i, byte in enumerate(hidden)},
-    }

@@ -47,6 +47,7 @@ NAMES = (
 )
 TINY = ("bytes", "bpe-512", "ac-8", "static-8", "gzip-8", "eqinfo-16-8", "eqinfo-16-8-carry")
 CONTEXT = 256  # tokens
+TOTAL = 24 << 20  # bytes of text, by default
 STEPS = 500  # where a run would have fewer, its steps are of fewer contexts
 RATES = {"tiny": 3e-3, "0.6m": 3e-3, "1.8m": 2e-3, "4m": 1.5e-3, "25m": 1e-3, "113m": 6e-4}
 
@@ -59,7 +60,7 @@ class Comparison:
     """The documents of a corpus, and the folder that what is made of them is kept in."""
 
     def __init__(
-        self, paths: list[Path], folder: Path, total: int = 24_000_000, held_out: int = 400_000
+        self, paths: list[Path], folder: Path, total: int = TOTAL, held_out: int = 400_000
     ):
         self.folder = folder
         (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,7 @@ def compare(
     *,
     names: list[str] | None = None,
     sizes: list[str] | None = None,
-    total: int = 24_000_000,
+    total: int = TOTAL,
     budget: float = 1.0,
     batch: int = 8,
     device: str | None = None,

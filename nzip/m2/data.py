@@ -37,7 +37,7 @@ def pieces(paths: list[Path], total: int, split: str = "nul") -> Iterator[bytes]
     found = corpus.find_files(paths)
     sizes = [corpus.file_size(path) for path in found]
     for path, size in zip(found, sizes, strict=True):
-        left = total * size // sum(sizes)
+        left = total * size // max(1, sum(sizes))
         for document in corpus.Documents([path], split):
             for piece in cut(document[:left]):
                 left -= len(piece)
@@ -51,8 +51,9 @@ def cut(document: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(document):
         end = min(at + PIECE, len(document))
-        while end < len(document) and end > at + 1 and document[end] & 0xC0 == 0x80:
-            end -= 1
+        if end < len(document):  # a character has four bytes at most; what has more is none
+            places = range(end, end - 4, -1)
+            end = next((place for place in places if document[place] & 0xC0 != 0x80), end)
         yield document[at:end]
         at = end
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import _predict, corpus, models
+from .. import _predict, corpus, frame, models
 from ..files import STDIO
 from ..output import atomic_output, check_output, write_all
 from ..progress import Bar, View
@@ -19,7 +19,7 @@ def make(
     documents: corpus.Documents,
     *,
     model: str | None,
-    window: int,
+    window: int | None,
     token_bits: int | None,
     reset_every: int,
     align: str | None,
@@ -37,13 +37,17 @@ def make(
             if align not in (None, tokenizer.align):
                 raise ValueError(f"{vocabulary} was not counted for windows aligned to {align}")
         else:
-            tokenizer = Tokenizer(window=window, align=align, lookahead=lookahead)
+            width = window or frame.DEFAULT_WINDOW
+            tokenizer = Tokenizer(window=width, align=align, lookahead=lookahead)
         return streams.Vocabulary(tokenizer, token_bits or (8 if tokenizer.window % 16 else 16))
     if name == "eqinfo":
         m1 = models.load(models.WINDOWS if model is None else model)
-        return streams.EqInfo(m1, window, token_bits or 16, reset_every, align, lookahead)
-    if reset_every != 1 or align is not None or lookahead:
-        raise ValueError("resets, alignment and lookahead are of windows: counted, eqinfo")
+        width = window or frame.DEFAULT_WINDOW
+        return streams.EqInfo(m1, width, token_bits or 16, reset_every, align, lookahead)
+    if window is not None or reset_every != 1 or align is not None or lookahead:
+        raise ValueError("windows, their resets, alignment and lookahead are of counted and eqinfo")
+    if model is not None and name != "ac":
+        raise ValueError(f"{name} has no model")
     bits = token_bits or 8
     if name == "ac":
         return streams.Ac(models.load(model), bits)

@@ -17,7 +17,7 @@ from typing import Any
 from .tokenizer import Tokenizer
 
 
-def _byte_characters() -> list[str]:
+def byte_characters() -> list[str]:
     """The characters that byte-level tokenizers write bytes as (GPT-2's table)."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
@@ -81,7 +81,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     uses it sets ``encode_special_tokens``.
     """
     _check(tokenizer)
-    characters = _byte_characters()
+    characters = byte_characters()
     vocabulary = {
         "".join(characters[b] for b in text): k for k, text in enumerate(tokenizer.vocabulary())
     }

@@ -174,7 +174,8 @@ def read_documents(path: Path) -> Iterator[bytes]:
 
 def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
     """(how they were made, each document's tokens without an end mark and its bytes). Raises
-    FormatError and ModelNotFoundError."""
+    FormatError, ModelNotFoundError and OSError."""
+    path.stat()  # so that this one is named, not what should lie beside it
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 

@@ -140,7 +140,7 @@ def run(
     console = Console(stderr=True, quiet=not first)
     held = corpus.held_out()
     if start is None:
-        options = Options(total=300_000_000, lanes=160, rate=3e-3, seed=seed, patience=patience)
+        options = Options(seed=seed, patience=patience)
         shape = SIZES[size or ("windows" if windows else "base")]
         buckets = Tables().buckets if table_size is None else table_size // models.BUCKET
         initial: Config | M1 = Config(*shape, Tables(buckets=max(1, buckets)))
@@ -174,7 +174,10 @@ def run(
         if start:
             options.rate, options.table_rate = 1.5e-3, 60.0
             cuts = window_starts(start)
-    options.total = total or options.total
+    if total is not None:
+        options.total = total
+    if options.total < 1:
+        raise ValueError("there are no bytes to train on")
     options.lanes = lanes or options.lanes
     options.rate = rate or options.rate
     options.begin = begin

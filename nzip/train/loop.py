@@ -38,7 +38,7 @@ class Options:
     they are in a file, in 4 bits.
     """
 
-    total: int = 304_000_000
+    total: int = 300 << 20
     lanes: int = 160  # of each process
     segment: int = 64
     rate: float = 3e-3

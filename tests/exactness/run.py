@@ -39,7 +39,7 @@ KERNEL = ROOT / "nzip" / "kernel"
 EXPECTED = HERE / "expected.txt"
 KERNELS = ("portable", "avx2", "avx512", "neon", "dotprod")
 SKIPPED = 77
-SOURCES = ("coder", "trie", "model", "filter", *(f"engine_{kernel}" for kernel in KERNELS))
+SOURCES = sorted(KERNEL.glob("*.c"))
 FLAGS = ("-std=c11", "-g0", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ORDER = ("enter", "gates", "leave", "out")
@@ -135,9 +135,8 @@ def run_builds(args: argparse.Namespace, folder: Path, expected: list[str]) -> b
             print(f"left out, not installed: {name}")
             continue
         program = folder / "exact"
-        sources = [KERNEL / f"{source}.c" for source in SOURCES]
         subprocess.run(
-            [*compiler, *FLAGS, f"-I{KERNEL}", HERE / "exact.c", *sources, "-o", program],
+            [*compiler, *FLAGS, f"-I{KERNEL}", HERE / "exact.c", *SOURCES, "-o", program],
             check=True,
         )
         for kernel in KERNELS:
@@ -272,7 +271,6 @@ def main() -> int:
         folder = Path(name)
         write_job(folder / "job")
         if args.write:
-            sources = [KERNEL / f"{source}.c" for source in SOURCES]
             program = folder / "exact"
             command = [
                 "gcc",
@@ -280,7 +278,7 @@ def main() -> int:
                 *FLAGS,
                 f"-I{KERNEL}",
                 HERE / "exact.c",
-                *sources,
+                *SOURCES,
                 "-o",
                 program,
             ]
