@@ -23,8 +23,8 @@ def make(
     token_bits: int | None,
     reset_every: int,
     align: str | None,
-    lookahead: bool,
-    vocabulary: Path | None,
+    lookahead: bool = False,
+    vocabulary: Path | None = None,
 ) -> streams.Tokenization:
     """The tokenization that a command line asks for. Raises ValueError."""
     if vocabulary is not None and name != "counted":
