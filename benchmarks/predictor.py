@@ -2,7 +2,8 @@
 
     python benchmarks/predictor.py FILE...
 
-One process a row, so that NZIP_KERNEL takes effect; the best of `--runs`, with `-T` threads.
+One process a row, so that NZIP_KERNEL and NZIP_AHEAD take effect; the best of `--runs`, with `-T`
+threads.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from nzip import models, modes
 
 BLOCKS = [1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22]
 ROWS = [
-    *((f"level {level}", {"level": level}, "") for level in range(1, 10)),
-    *((f"level 6, blocks of {size >> 10} KiB", {"block": size}, "") for size in BLOCKS),
-    ("small alone", {"adapt": False, "model": models.SMALL}, ""),
-    ("base alone", {"adapt": False, "model": models.BASE}, ""),
-    *((f"level 6, {name}", {}, name) for name in ("portable", "avx2", "avx512")),
-    ("static", {"mode": "static"}, ""),
-    ("eqinfo 16", {"mode": "eqinfo", "window": 16}, ""),
-    ("eqinfo 64", {"mode": "eqinfo", "window": 64}, ""),
+    *((f"level {level}", {"level": level}, {}) for level in range(1, 10)),
+    *(
+        (f"level {level}, no step ahead", {"level": level}, {"NZIP_AHEAD": "0"})
+        for level in (1, 6, 7, 9)
+    ),
+    *((f"level 6, blocks of {size >> 10} KiB", {"block": size}, {}) for size in BLOCKS),
+    ("small alone", {"adapt": False, "model": models.SMALL}, {}),
+    ("base alone", {"adapt": False, "model": models.BASE}, {}),
+    *((f"level 6, {name}", {}, {"NZIP_KERNEL": name}) for name in ("portable", "avx2", "avx512")),
+    ("static", {"mode": "static"}, {}),
+    ("eqinfo 16", {"mode": "eqinfo", "window": 16}, {}),
+    ("eqinfo 64", {"mode": "eqinfo", "window": 64}, {}),
 ]
 
 
@@ -67,8 +72,8 @@ if __name__ == "__main__":
         sys.exit()
     print(f"| setting ({arguments.threads} threads) | bpb | kB/s in | kB/s out |")
     print("|---|---:|---:|---:|")
-    for name, row, kernel in (row for row in ROWS if arguments.only in row[0]):
-        env = {**os.environ, **({"NZIP_KERNEL": kernel} if kernel else {})}
+    for name, row, variables in (row for row in ROWS if arguments.only in row[0]):
+        env = {**os.environ, **variables}
         command = [sys.executable, __file__, "-T", str(arguments.threads), "--row", json.dumps(row)]
         command += ["--runs", str(arguments.runs)]
         result = subprocess.run(
