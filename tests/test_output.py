@@ -377,10 +377,11 @@ def test_keyboard_interrupt_comes_at_once_and_drops_the_work():
     script = (
         "import os, signal, threading, nzip\n"
         "stop = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
-        "threading.Timer(0.3, stop).start()\n"
         "compressor = nzip.Compressor(level=9, threads=2)\n"
+        f"text = {ENGLISH!r} * 160_000\n"
         "try:\n"
-        f"    compressor.compress({ENGLISH!r} * 160_000); compressor.flush()\n"
+        "    threading.Timer(0.3, stop).start()  # when the work has begun, on a slow machine too\n"
+        "    compressor.compress(text); compressor.flush()\n"
         "except KeyboardInterrupt:\n"
         "    compressor.close()\n"
         "    print('stopped')\n"
