@@ -17,8 +17,9 @@ import torch
 
 from nzip.cli import _parse_size
 from nzip.train import loop
-from nzip.train.command import keep_freed_memory, parse_weights
+from nzip.train.command import parse_weights
 from nzip.train.data import Corpus
+from nzip.train.machine import keep_freed_memory
 from nzip.train.model import Config, Tables
 
 ENGLISH = ("wiki", "prose", "web", "news")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import sys
 import time
@@ -12,26 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..models import SUFFIX
 from ..progress import clock
+from .machine import keep_freed_memory
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .data import Cuts
     from .model import M1, Config
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep large freed blocks instead of giving them back to the system.
-
-    Each step frees and allocates the same hundreds of megabytes; without this a tenth of the time
-    goes into page faults.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its highest value
-            mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-            mallopt(-8, 1)  # M_ARENA_MAX: threads share what was freed
 
 
 def window_starts(name: str) -> Cuts:

@@ -7,26 +7,15 @@ tests hold the two together.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import _cell
+from .machine import bfloat16_is_fast
 from .model import ACT_SCALE, M1, MULT_UNIT, UNITS_MULT_UNIT, Tables, quantise_rows
-
-
-@functools.cache
-def bfloat16_is_fast() -> bool:
-    """True if this CPU multiplies bfloat16 in hardware."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("\nflags", 2)[1].split("\n", 1)[0].split()
-    except (OSError, IndexError):
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class Weights:
