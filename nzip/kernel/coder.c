@@ -1,4 +1,4 @@
-/* Batch entry points of the range coder and the window coder, and the blocks of `static` mode. */
+/* Batch functions of the range coder and the window coder, and the blocks of `static` mode. */
 #include "coder.h"
 
 #include <stdlib.h>
@@ -27,7 +27,7 @@ size_t nz_encode_symbols(const uint8_t *symbols, const uint32_t *cumulative, siz
     return nz_encoder_finish(&e);
 }
 
-/* Fills place -> symbol; 65,536 entries. */
+/* Fills the 65,536 entries of the map from place to symbol. */
 static void fill_places(uint8_t *places, const uint32_t *cumulative) {
     for (int s = 0; s < 256; s++)
         memset(places + cumulative[s], s, cumulative[s + 1] - cumulative[s]);
@@ -61,8 +61,8 @@ int nz_decode_symbols(const uint8_t *in, size_t size, const uint32_t *cumulative
     for (size_t i = 0; i < n; i++) {
         const uint32_t *row = cumulative + i * row_stride;
         uint32_t place = nz_decode_place(&d);
-        /* The last s with row[s] <= place. Counting reads the row from end to end, which vectors
-           and the prefetcher do faster than a search that jumps. */
+        /* The last s with row[s] <= place. Counting reads the whole row in order: vector
+           instructions and prefetching make that faster than a binary search. */
         uint32_t s = 0;
         for (int k = 1; k < 256; k++) s += (int32_t)row[k] <= (int32_t)place;
         nz_decode_symbol(&d, row[s], row[s + 1] - row[s]);
@@ -126,8 +126,8 @@ size_t nz_decode_windows(const uint64_t *codes, size_t windows, const uint16_t *
 
 /* ---- static mode ---------------------------------------------------------------------------- */
 
-/* The counts travel scaled so that their sum is at most this; it bounds the table's size and
-   costs under 0.01 % on text. */
+/* The transmitted counts are scaled so that their sum is at most this. It limits the size of the
+   table and costs under 0.01 % on text. */
 #define STATIC_COUNTS (1u << 15)
 
 /* Frequencies that sum to 65,536, at least 1 where count > 0; total > 0. */
@@ -146,7 +146,7 @@ static void scale_counts(const uint32_t *counts, uint32_t *cumulative) {
     for (int s = 0; s < 256; s++) cumulative[s + 1] = cumulative[s] + freq[s];
 }
 
-/* Elias gamma code of value + 1, with even odds a bit. */
+/* Elias gamma code of value + 1; each bit has probability 1/2. */
 static void put_gamma(nz_encoder *e, uint32_t value) {
     int bits = 0;
     value++;
@@ -174,7 +174,7 @@ size_t nz_static_encode(const uint8_t *text, size_t n, uint8_t *out, size_t capa
     while (n >> shift > STATIC_COUNTS) shift++;
     nz_encoder e;
     nz_encoder_init(&e, out, capacity);
-    int run = 0; /* absent symbols are sent as run lengths */
+    int run = 0; /* absent symbols are coded as run lengths */
     for (int s = 0; s < 256; s++) {
         uint32_t count = part[0][s] + part[1][s] + part[2][s] + part[3][s];
         counts[s] = count && !(count >> shift) ? 1 : count >> shift;

@@ -1,9 +1,9 @@
-/* The range coder: a 64-bit low and range, 16-bit probabilities, 32-bit words out.
+/* The range coder: 64-bit low and range, 16-bit probabilities, 32-bit words of output.
 
-   Invariant between symbols: range >= 2^32, so that range >> 16 keeps at least 16 bits and the
-   loss against exact arithmetic stays under 2^-16 of a symbol's cost. A carry out of low is added
-   to the bytes already written. The end of the code is cut to the fewest bytes that still decode:
-   the decoder reads zeros behind it. */
+   Invariant between symbols: range >= 2^32, so range >> 16 keeps at least 16 bits and the loss
+   against exact arithmetic stays under 2^-16 of a symbol's cost. A carry out of low is added to the
+   bytes already written. The code ends with the fewest bytes that still decode: the decoder reads
+   zeros after the end. */
 #ifndef NZ_CODER_H
 #define NZ_CODER_H
 
@@ -15,7 +15,7 @@
 typedef struct {
     uint64_t low, range;
     uint8_t *start, *out, *end;
-    int full; /* the output did not fit; what was written is worthless */
+    int full; /* the output did not fit; what has been written is useless */
 } nz_encoder;
 
 typedef struct {
@@ -36,7 +36,7 @@ NZ_INLINE void nz_carry(nz_encoder *e) {
     while (p > e->start && ++*--p == 0) {}
 }
 
-/* Takes the part [low, low + size) of the range. */
+/* Narrows the range to its part [low, low + size). */
 NZ_INLINE void nz_encoder_narrow(nz_encoder *e, uint64_t low, uint64_t size) {
     e->low += low;
     if (e->low < low) nz_carry(e);
@@ -45,7 +45,7 @@ NZ_INLINE void nz_encoder_narrow(nz_encoder *e, uint64_t low, uint64_t size) {
         if (e->end - e->out < 4) {
             e->full = 1;
             e->out = e->start;
-            if (e->end - e->out < 4) { /* no room at all: keep the arithmetic going, write nothing */
+            if (e->end - e->out < 4) { /* no room at all: continue the arithmetic, write nothing */
                 e->low <<= 32;
                 e->range <<= 32;
                 return;
@@ -62,25 +62,26 @@ NZ_INLINE void nz_encoder_narrow(nz_encoder *e, uint64_t low, uint64_t size) {
     }
 }
 
-/* p1: probability of a one in 1/65536, 1..65535. A one takes the lower part. */
+/* p1: the probability of a one, 1..65535 of 65536. A one takes the lower part. */
 NZ_INLINE void nz_encode_bit(nz_encoder *e, int bit, uint32_t p1) {
     uint64_t bound = (e->range >> NZ_PROB_BITS) * p1;
     if (bit) nz_encoder_narrow(e, 0, bound);
     else nz_encoder_narrow(e, bound, e->range - bound);
 }
 
-/* start, freq: the symbol's place in 0..65536; freq >= 1. The last symbol takes the remainder. */
+/* start, freq: the symbol's interval in 0..65536; freq >= 1. The last symbol takes the
+   remainder. */
 NZ_INLINE void nz_encode_symbol(nz_encoder *e, uint32_t start, uint32_t freq) {
     uint64_t unit = e->range >> NZ_PROB_BITS;
     uint64_t low = unit * start;
     nz_encoder_narrow(e, low, start + freq == NZ_PROB_ONE ? e->range - low : unit * freq);
 }
 
-/* Ends the code; returns its length in bytes, or SIZE_MAX if it did not fit. */
+/* Ends the code; returns its length in bytes, or SIZE_MAX if it does not fit. */
 NZ_INLINE size_t nz_encoder_finish(nz_encoder *e) {
     for (int bytes = 0; bytes <= 8; bytes++) {
         uint64_t mask = bytes == 0 ? UINT64_MAX : bytes == 8 ? 0 : UINT64_MAX >> (8 * bytes);
-        uint64_t value = (e->low + mask) & ~mask; /* may wrap: then it carries */
+        uint64_t value = (e->low + mask) & ~mask; /* if it wraps, it carries */
         if (value - e->low < e->range) {
             if (value < e->low) nz_carry(e);
             if (e->end - e->out < bytes) {
@@ -135,7 +136,7 @@ NZ_INLINE int nz_decode_bit(nz_decoder *d, uint32_t p1) {
     return bit;
 }
 
-/* The place in 0..65535 that the next symbol covers. */
+/* The number in 0..65535 that the next symbol's interval contains. */
 NZ_INLINE uint32_t nz_decode_place(const nz_decoder *d) {
     uint64_t place = d->code / (d->range >> NZ_PROB_BITS);
     return place > 65535 ? 65535 : (uint32_t)place;
@@ -149,8 +150,8 @@ NZ_INLINE void nz_decode_symbol(nz_decoder *d, uint32_t start, uint32_t freq) {
 
 /* ---- Windows: block arithmetic coding (Boncelet 1993) ------------------------------------- */
 
-/* A window of W bits starts with this many codewords. 16 are kept free (from W = 16 on) for the
-   special tokens of a tokenizer; below, every codeword is needed. */
+/* How many codewords a window of W bits starts with. From W = 16 on, 16 are reserved for the
+   special tokens of a tokenizer; narrower windows need every codeword. */
 NZ_INLINE uint64_t nz_window_codewords(int width) {
     return width < 16 ? (uint64_t)1 << width : width == 64 ? UINT64_MAX - 15 : ((uint64_t)1 << width) - 16;
 }
@@ -160,7 +161,7 @@ NZ_INLINE uint64_t nz_window_split(uint64_t count, uint32_t p1) {
     return (count >> 16) * p1 + (((count & 0xffff) * p1 + 0x8000) >> 16);
 }
 
-/* Codewords of the 1-child among count; at the root each of the leaves below keeps one. */
+/* How many of `count` codewords go to the 1-child. At the root every leaf below keeps one. */
 NZ_INLINE uint64_t nz_window_ones(uint64_t count, uint32_t p1, int root, int depth) {
     uint64_t ones = nz_window_split(count, p1);
     if (root) {
@@ -184,7 +185,9 @@ int nz_decode_symbols(const uint8_t *in, size_t size, const uint32_t *cumulative
 size_t nz_encode_windows(const uint8_t *text, size_t n, const uint16_t *tree, int width, uint64_t *codes);
 size_t nz_decode_windows(const uint64_t *codes, size_t windows, const uint16_t *tree, int width,
                          uint8_t *text, size_t capacity);
-/* A block of `static` mode: a table of counts, then the symbols. SIZE_MAX: did not fit. */
+/* A block of `static` mode: a table of counts, then the symbols. SIZE_MAX if it does not fit.
+   Decoding returns 0, -1 for a table without symbols or with more than 256, or -2 without
+   memory. */
 size_t nz_static_encode(const uint8_t *text, size_t n, uint8_t *out, size_t capacity);
 int nz_static_decode(const uint8_t *in, size_t size, uint8_t *text, size_t n);
 

@@ -1,4 +1,4 @@
-/* Integer helpers shared by every part of the kernel. No floating point, no Python. */
+/* Integer helpers that every part of the kernel shares. No floating point, no Python. */
 #ifndef NZ_COMMON_H
 #define NZ_COMMON_H
 
@@ -16,15 +16,15 @@
 #define NZ_PREFETCH(p) ((void)(p))
 #endif
 
-/* x / 2^n rounded to the nearest, halves upwards. The right shift of a negative number floors on
-   every compiler that we support; tests hold it to reference.rshift_round. */
+/* x / 2^n rounded to nearest, halves up. The right shift of a negative number floors on every
+   supported compiler; tests compare this with reference.rshift_round. */
 NZ_INLINE int32_t nz_rshift_round(int32_t x, int n) { return (x + (1 << (n - 1))) >> n; }
 
 NZ_INLINE int32_t nz_clamp(int32_t x, int32_t lo, int32_t hi) {
     return x < lo ? lo : x > hi ? hi : x;
 }
 
-/* Of a number that is not 0. */
+/* The number of leading zero bits of x, which must not be 0. */
 NZ_INLINE int nz_leading_zeros(uint32_t x) {
 #if defined(__GNUC__) || defined(__clang__)
     return __builtin_clz(x);

