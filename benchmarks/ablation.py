@@ -1,10 +1,10 @@
-"""What each part of the mixing is worth: bytes and time without it.
+"""What each part of mixing contributes: bytes and time without it.
 
     python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME] [--profile P]
 
-Each row is nzip/kernel/mixing.inc with the part taken out and compiled anew, over the same logits
-of M1. A file is one block. Bytes are those of an ideal coder; times are of the mixing alone, one
-core.
+For each row the part is removed from nzip/kernel/mixing.inc, and the result is compiled and run on
+the same logits of M1. A file is one block. Bytes are those of an ideal coder; times are of mixing
+alone, on one core.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nzip import _predict, evaluate, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
 CONTEXTS = {"light": 4, "full": 9, "deep": 16}
-Patches = list[tuple[str, str]]  # what stands once in mixing.inc, and what it becomes
+Patches = list[tuple[str, str]]  # text that occurs once in mixing.inc, and its replacement
 
 
 def without_inputs(*gone: str) -> Patches:
@@ -40,8 +40,8 @@ def without_set(index: int, row: str) -> Patches:
     return [(f"a->set[{index}] = a->weights + {row} *", f"a->set[{index}] = a->weights + 0 *")]
 
 
-# Of each profile those that it has. Contexts and inputs stay in the loops: bytes show what they are
-# worth, times do not show all that they cost.
+# The parts of each profile. Removed contexts and inputs stay in the loops: the bytes show what they
+# are worth, but the times do not show all that they cost.
 NAMES = [
     "order 2",
     "order 4",
@@ -74,7 +74,7 @@ ROWS: dict[str, Patches] = {
 
 
 def build(patches: Patches, folder: Path, profile: str) -> ctypes.CDLL:
-    """mixing.c over mixing.inc with the patches applied."""
+    """Build mixing.c with the patched mixing.inc."""
     source = (KERNEL / "mixing.inc").read_text()
     for old, new in patches:
         if source.count(old) != 1:
@@ -134,7 +134,7 @@ def main() -> None:
     texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
     logits = [node_logits(predictor, text) for text in texts]
     names = [path.name for path in arguments.files]
-    print(f"| without | {' | '.join(names)} | all | microseconds a byte |")
+    print(f"| without | {' | '.join(names)} | all | microseconds per byte |")
     print("|---" + "|---:" * (len(names) + 2) + "|")
     full: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

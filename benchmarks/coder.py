@@ -1,9 +1,9 @@
-"""The coders beside the ideal code length and beside constriction, in one run.
+"""The coders compared with the ideal code length and with constriction, in one run.
 
     python benchmarks/coder.py [ENGLISH_TEXT]
 
-Needs the `bench` extra. Speeds are the best of several runs, one thread, in million symbols a
-second; "same distributions" means the same integer frequencies in 1/65536 for both sides.
+Needs the `bench` extra. Speeds are the best of several runs, on one thread, in million symbols per
+second; "same distributions" means the same integer frequencies in 1/65536 on both sides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from timing import best
 from nzip import _coder, _predict, models
 
 FIXED = 4_000_000  # symbols with one distribution
-VARIED = 100_000  # symbols with a distribution each: 256 numbers a symbol
+VARIED = 100_000  # symbols with their own distributions: 256 numbers per symbol
 TEXT = Path(__file__).parents[1] / "examples" / "corpus" / "compression.txt"
 
 
@@ -32,7 +32,7 @@ def cumulative(freq: np.ndarray) -> np.ndarray:
 
 
 def draw(rng: np.random.Generator, freq: np.ndarray, n: int) -> np.ndarray:
-    """One symbol for each of n rows (or n from the only row)."""
+    """Draw one symbol from each of n rows (or n symbols from the only row)."""
     rows = cumulative(freq)
     place = rng.integers(0, 65536, n)
     if len(rows) == 1:
@@ -41,7 +41,7 @@ def draw(rng: np.random.Generator, freq: np.ndarray, n: int) -> np.ndarray:
 
 
 def ideal_bytes(freq: np.ndarray, symbols: np.ndarray) -> float:
-    """The entropy coder's ideal: -sum of log2 of the probabilities, in bytes."""
+    """The ideal code length in bytes: the sum of -log2 of the probabilities, over 8."""
     taken = freq[0][symbols] if len(freq) == 1 else freq[np.arange(len(symbols)), symbols]
     return float(-np.log2(taken / 65536).sum() / 8)
 
@@ -158,7 +158,7 @@ def binary(rng: np.random.Generator) -> None:
 
 
 def byte_costs(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
-    """Bits that M1 asks for each byte of a text that starts afresh."""
+    """Bits that M1 needs for each byte of a text, after a reset."""
     logits = np.frombuffer(_predict.logits(predictor, text), np.int16).reshape(-1, 256) / 256
     byte = np.frombuffer(text, np.uint8).astype(int) | 256
     cost = np.zeros(len(text))
@@ -170,19 +170,19 @@ def byte_costs(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
 
 
 def windows(path: Path) -> None:
-    """Bytes a window against the bytes that W bits pay for from the same start.
+    """Bytes per window, compared with the bytes that fit into W bits from the same start.
 
-    The ideal spends the model's exact code length: whole bytes as long as their sum is within W
-    bits. In brackets, the ideal with the fraction of the next byte that the rest would pay for,
+    The ideal uses the model's exact code lengths: whole bytes as long as their sum is within W
+    bits. In brackets, the ideal plus the fraction of the next byte that would fit into the rest,
     which no code of whole bytes can reach. Last, the model's code length of a window's bytes as a
-    part of the W bits that it occupies.
+    share of the W bits that the window occupies.
     """
     predictor = models.load().predictor
     text = path.read_bytes()[:20_000]
     print(f"windows, M1 on {path.name}: {len(text):,} bytes")
     for width in (16, 24, 32, 64):
         starts = window_starts(predictor, text, width)
-        reach = width  # no byte costs less than half a bit in a fresh context, on text
+        reach = width  # on text, no byte costs less than half a bit after a reset
         ideal, fraction, spent = [], [], []
         for start, end in itertools.pairwise(starts):
             total = byte_costs(predictor, text[start : start + reach]).cumsum()
@@ -194,14 +194,14 @@ def windows(path: Path) -> None:
                 fraction.append(whole + (width - before) / (total[whole] - before))
         real = np.diff(starts)[: len(ideal)].mean()
         print(
-            f"  W = {width:<3} {real:6.3f} bytes a window, ideal {np.mean(ideal):6.3f}:"
+            f"  W = {width:<3} {real:6.3f} bytes per window, ideal {np.mean(ideal):6.3f}:"
             f" {real / np.mean(ideal) - 1:+.2%} [{np.mean(fraction):.3f}:"
             f" {real / np.mean(fraction) - 1:+.2%}], {np.mean(spent) / width:.2%} used"
         )
 
 
 def window_starts(predictor: _predict.Predictor, text: bytes, width: int) -> list[int]:
-    """Where the windows of a text begin, found from the prefixes' code lengths by bisection."""
+    """Where the windows of a text begin, found by bisection on the code lengths of prefixes."""
     starts = [0]
     while starts[-1] < len(text):
         rest = text[starts[-1] : starts[-1] + 4 * width]

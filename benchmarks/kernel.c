@@ -1,5 +1,6 @@
-/* How close the kernel's lane loop comes to the CPU's int8 product rate, and where a byte's time goes.
-   Built and run by kernel.py. Needs x86-64 with AVX2; with AVX-512 VNNI if -DVNNI is given. */
+/* How close the kernel's lane loop comes to the CPU's int8 product rate, and how the time per byte
+   is spent. Built and run by kernel.py. Needs x86-64 with AVX2, or with AVX-512 VNNI if VNNI is
+   defined. */
 #include <stdio.h>
 #include <time.h>
 
@@ -9,7 +10,7 @@
 #include "../nzip/kernel/engine_avx2.c"
 #endif
 
-/* As the engines are compiled: this file's own code for the same target. */
+/* Compile this file's own code for the same target as the engine. */
 #ifdef VNNI
 NZ_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,bmi,bmi2")
 #else
@@ -22,7 +23,7 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Multiply-adds a second from registers alone. */
+/* Multiply-adds per second from registers alone. */
 #ifdef VNNI
 static double peak(void) {
     const long rounds = 20000000;
@@ -47,7 +48,7 @@ static double peak(void) {
         __asm__ volatile("" : "+x"(a), "+x"(w));
         for (int i = 0; i < 8; i++) {
             __m256i p0 = _mm256_maddubs_epi16(a, w);
-            __asm__ volatile("" : "+x"(a)); /* the second product is not the first one */
+            __asm__ volatile("" : "+x"(a)); /* so that the compiler cannot merge the products */
             __m256i p1 = _mm256_maddubs_epi16(a, w);
             acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(_mm256_add_epi16(p0, p1), ones));
         }
@@ -67,7 +68,7 @@ static double peak(void) {
             double seconds = (now() - start) / repeats;                                          \
             if (seconds < best) best = seconds;                                                  \
         }                                                                                        \
-        printf("  %-22s %8.1f ns a byte", what, 1e9 * best / lanes);                             \
+        printf("  %-22s %8.1f ns per byte", what, 1e9 * best / lanes);                             \
         if (count) printf("   %5.1f G/s, %3.0f %% of the rate", (count) * lanes / best / 1e9, 100.0 * (count) * lanes / best / rate); \
         printf("\n");                                                                            \
     } while (0)
@@ -105,7 +106,7 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
                 m1_product(&m->leave[k], s.act, hidden, s.z, 32767, lanes);
             }
         });
-        TIME("recurrences", 0.0, for (int k = 0; k < blocks; k++) { /* which overwrite the arguments */
+        TIME("recurrences", 0.0, for (int k = 0; k < blocks; k++) { /* overwrite the arguments */
             memset(s.z, 1, (size_t)(3 * lanes * hidden) * sizeof *s.z);
             ALL recurrence(s.z + 3 * l * hidden, s.h + (k * lanes + l) * hidden, hidden, s.act + l * hidden);
         });

@@ -1,8 +1,8 @@
-"""The kernel's lane loop against the CPU's int8 product rate, one core.
+"""The kernel's lane loop compared with the CPU's int8 product rate, on one core.
 
     python benchmarks/kernel.py
 
-Builds and runs kernel.c, for AVX-512 VNNI where the CPU has it, else for AVX2.
+Builds and runs kernel.c, for AVX-512 VNNI if the CPU has it, else for AVX2.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-/* The mixing of a (changed) engine over logits that M1 gave before. ablation.py builds it
-   with ENGINE, the path of engine.inc, and PROFILE. */
+/* Runs the mixing of a (modified) engine on logits that M1 computed before. ablation.py builds it
+   with ENGINE, the path of engine.inc, and PROFILE defined. */
 #include ENGINE
 
 const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512; /* model.c names them */
 
-/* Probability (Q16) of a one at each bit of a text of one block: uint16 [n][8]. logits: int16 [n][8]
-   (Q8), or NULL for no M1. Returns 0, or -1 without memory. */
+/* The probability (Q16) that each bit of a one-block text is a one: uint16 [n][8]. logits: int16
+   [n][8] (Q8), or NULL to mix without M1. Returns 0, or -1 without memory. */
 int mix(const uint8_t *text, size_t n, const int16_t *logits, uint16_t *p1) {
     mixing *a = calloc(1, sizeof *a);
     int rc = a && mixing_init(a, text, n, logits != NULL, PROFILE) == 0 ? 0 : -1;

@@ -1,5 +1,5 @@
-/* Samples what the kernel is at, by a timer of the process's CPU time. Loaded by parts.py before a
-   kernel that was compiled with NZ_PARTS. */
+/* Samples which part of the kernel is running, with a timer on the process's CPU time. parts.py
+   loads it before a kernel that was compiled with NZ_PARTS. */
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>

@@ -2,8 +2,8 @@
 
     python benchmarks/parts.py FILE... [--levels 1 4 6 7 9] [--head BYTES]
 
-The kernel is compiled with NZ_PARTS, so that it notes what it is at, and a timer reads the note a
-thousand times a second. Each file is one block, one core; NZIP_KERNEL chooses the engine.
+The kernel is compiled with NZ_PARTS, so that it records which part is running, and a timer samples
+this a thousand times a second. Each file is one block, on one core; NZIP_KERNEL selects the engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PARTS += ["contexts"]
 
 
 def build(folder: Path) -> ctypes.CDLL:
-    """The sampler; the kernel with its notes becomes `nzip._predict`."""
+    """The sampler; the kernel that records its parts replaces `nzip._predict`."""
     compiler = ["cc", "-O3", "-std=gnu11", "-fno-strict-aliasing", "-shared", "-fPIC"]
     sampler = folder / "parts.so"
     subprocess.run([*compiler, ROOT / "benchmarks" / "parts.c", "-o", sampler], check=True)
@@ -50,7 +50,7 @@ def build(folder: Path) -> ctypes.CDLL:
 
 
 def sampled(library: ctypes.CDLL, work: Callable[[], Any], size: int) -> list[float]:
-    """Nanoseconds per byte of each part, and of all of them."""
+    """Nanoseconds per byte for each part, and in total."""
     counts = (ctypes.c_long * 16).in_dll(library, "counts")
     start = time.process_time()
     library.begin()

@@ -1,9 +1,9 @@
-"""Size and speed of `ac` on files: levels, M1 alone, blocks of several sizes, and every kernel.
+"""Size and speed of `ac` on files: levels, M1 alone, several block sizes, and every kernel.
 
     python benchmarks/predictor.py FILE...
 
-One process a row, so that NZIP_KERNEL and NZIP_AHEAD take effect; the best of `--runs`, with `-T`
-threads.
+Each row runs in its own process, so that NZIP_KERNEL and NZIP_AHEAD take effect; it shows the best
+of `--runs` runs with `-T` threads.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ if __name__ == "__main__":
     parser.add_argument("files", nargs="+")
     parser.add_argument("-T", "--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:

@@ -1,9 +1,9 @@
-"""Small records behind a prior, beside zstd with a dictionary of the same samples.
+"""Small records with a prior, compared with zstd and a dictionary of the same samples.
 
     python benchmarks/records.py [EVAL]
 
-Three kinds: JSON events and log lines from generators here (seeds stand below), and, with a folder
-of evaluation texts, sentences of its web texts. Of each 1,000 records are held out.
+Three kinds: JSON events and log lines from the generators below (with fixed seeds), and, given a
+folder of evaluation texts, paragraphs of its web texts. 1,000 records of each are held out.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def show(kind: str, records: list[bytes]) -> None:
 
 
 def main() -> None:
-    print("| records | | bytes each | | in, a second | out, a second |")
+    print("| records | | bytes each | | in, per second | out, per second |")
     print("|---|---|---:|---:|---:|---:|")
     rng = random.Random(1)
     show("JSON events", [event(rng) for _ in range(6000)])

@@ -1,8 +1,8 @@
-"""Short texts: nzip beside zstd -19 with a dictionary trained on the same shards.
+"""Short texts: nzip compared with zstd -19 and a dictionary trained on the same shards.
 
     python benchmarks/small.py SHARDS FILE... [--dictionary 112K] [--sample 64M]
 
-The dictionary is trained on pieces of 4 KiB, as many of each source as its shards' share.
+The dictionary is trained on pieces of 4 KiB, in proportion to the size of each source's shards.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Tables at equal text: what a small network on them reaches, by contexts, row size and bytes.
+"""Tables trained on equal text: what a small network reaches, by contexts, row size and bytes.
 
 python benchmarks/tables.py SHARDS [VARIANT ...] --bytes 80M --mix 'wiki=20,code=12'
 
-A variant is "name: contexts=2,3,4 embed=48 ways=2 size=32M units=64 blocks=1 rate=3e-3", all parts
-optional, and table_rate; without any variant, those of docs/experiments.md run. Prints bits per
-byte on the held-out documents of the shards and the speed of training.
+A variant is "name: contexts=2,3,4 embed=48 ways=2 size=32M units=64 blocks=1 rate=3e-3"; all parts,
+and table_rate, are optional. Without variants it runs those of docs/experiments.md. Prints bits per
+byte on the held-out documents of the shards, and the speed of training.
 """
 
 from __future__ import annotations

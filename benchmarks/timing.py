@@ -1,4 +1,4 @@
-"""What the benchmarks measure times with."""
+"""Timing for the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RUNS = 7
 
 
 def best(*works: Callable[[], object]) -> list[float]:
-    """Shortest time of each work in seconds; the works take turns."""
+    """The shortest time of each work, in seconds; the works take turns."""
     times = [math.inf] * len(works)
     for _ in range(RUNS):
         for i, work in enumerate(works):

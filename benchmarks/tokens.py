@@ -1,10 +1,11 @@
-"""Windows as tokens beside byte-pair encodings: bytes a token and speed, in one run.
+"""Windows as tokens compared with byte-pair encodings: bytes per token and speed, in one run.
 
     python benchmarks/tokens.py EVAL --shards SHARDS [--bpe-bytes 40000000] [--keep FOLDER]
 
 EVAL holds the folders news, web, prose and wiki with texts. The byte-pair encodings are trained on
-the shards of the same four kinds with Hugging Face `tokenizers` (kept in FOLDER); `tiktoken` runs
-the larger one's merges. Speeds are one process, one thread, the best of several runs, in MB/s.
+the shards of the same four kinds with Hugging Face `tokenizers` (and kept in FOLDER); `tiktoken`
+runs the merges of the larger one. Speeds are for one process and one thread, the best of several
+runs, in MB/s.
 Needs `pip install tokenizers tiktoken`.
 """
 
@@ -41,7 +42,7 @@ SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 
 
 def texts(folder: Path) -> dict[str, bytes]:
-    """The text of each kind; pages of HTML are left out."""
+    """The text of each kind, without HTML pages."""
     return {
         kind: b"\n".join(p.read_bytes() for p in sorted((folder / kind).glob("*.txt")))
         for kind in KINDS
@@ -49,7 +50,7 @@ def texts(folder: Path) -> dict[str, bytes]:
 
 
 def sample(shards: Path, size: int) -> Iterator[str]:
-    """Documents of the four kinds in turn, `size` bytes in all."""
+    """Documents of the four kinds by turns, `size` bytes in all."""
     paths = {kind: sorted(shards.glob(f"{kind}-*")) for kind in KINDS}
     for kind in KINDS:
         left = size // len(KINDS)
@@ -61,7 +62,7 @@ def sample(shards: Path, size: int) -> Iterator[str]:
 
 
 def train_bpe(shards: Path, size: int, vocabulary: int, keep: Path) -> tokenizers.Tokenizer:
-    """A byte-level BPE, trained once and kept."""
+    """A byte-level BPE, trained once and cached."""
     path = keep / f"bpe-{vocabulary}-{size}.json"
     if not path.exists():
         bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -90,8 +91,8 @@ def as_tiktoken(bpe: tokenizers.Tokenizer) -> tiktoken.Encoding:
 
 
 def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> int:
-    """Windows that the paper's rule takes, literally: as many bytes as there is an arithmetic code
-    of `width` bits for, coder and M1 reset. Not lossless: a string and longer ones share codes."""
+    """Windows by the paper's rule, taken literally: as many bytes as have an arithmetic code of
+    `width` bits, with coder and M1 reset. Not lossless: a string and its extensions share codes."""
     squash = np.array(reference.squash_table())
     at = count = 0
     while at < len(text):
@@ -116,10 +117,10 @@ def padded_windows(predictor: _predict.Predictor, text: bytes, width: int) -> in
 def word_sequences(
     tokens: Callable[[bytes], tuple[Sequence[int], Sequence[int]]], text: bytes
 ) -> tuple[float, float]:
-    """Of the 1,000 most frequent words, on the mean: the different sequences of tokens that cover
-    an occurrence, and the share of occurrences that the commonest of them covers.
+    """Averaged over the 1,000 most frequent words: how many different token sequences cover a
+    word's occurrences, and the share of occurrences that the commonest one covers.
 
-    tokens: from a text to its tokens and where they begin.
+    tokens: a function from a text to its tokens and where they begin.
     """
     words = collections.defaultdict(list)
     for found in re.finditer(rb"[A-Za-z]+", text):
@@ -138,9 +139,9 @@ def word_sequences(
 
 
 def bytes_a_window(folder: Path, model: models.Model) -> None:
-    """A table for all kinds: of the files of each folder in turn, 200 kB in all."""
+    """Print a table of all kinds: 200 kB of each folder, from its files by turns."""
     counted = {align: Tokenizer(align=align) for align in (None, "word")}
-    print("bytes a window on 200 kB      counted, words  W = 16      24      32      64")
+    print("bytes per window on 200 kB    counted, words  W = 16      24      32      64")
     for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = sorted(path for path in kind.rglob("*") if path.is_file())
         text = b"".join(path.read_bytes()[: 200_000 // len(files)] for path in files)
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--bpe-bytes", type=int, default=40_000_000)
     parser.add_argument("--keep", type=Path, default=Path("bpe"))
     parser.add_argument("--model", default=models.WINDOWS)
-    parser.add_argument("--kinds", action="store_true", help="only a table for all folders of EVAL")
+    parser.add_argument("--kinds", action="store_true", help="only a table of all folders of EVAL")
     options = parser.parse_args()
     model = models.load(options.model)
     if options.kinds:
@@ -195,7 +196,7 @@ def main() -> None:
         "W = 16, reset every 2": of_windows(16, reset_every=2),
         "W = 16, context carried": of_windows(16, reset_every=0),
     }
-    print("bytes a token (or window)   " + "".join(f"{kind:>8}" for kind in KINDS) + "    mean")
+    print("bytes per token (or window) " + "".join(f"{kind:>8}" for kind in KINDS) + "    mean")
     for name, count in rows.items():
         values = [len(text) / count(text) for text in kinds.values()]
         cells = "".join(f"{value:8.3f}" for value in values)

@@ -1,6 +1,6 @@
 """Writes the generated files of examples/corpus: a service's log and a table of weather stations.
 
-Seeded, so that it always writes the same bytes. compression.txt was written by hand.
+The random generator is seeded, so the bytes are always the same. compression.txt is handwritten.
 """
 
 import json
@@ -15,7 +15,7 @@ RIVERS = ("Alder", "Birch", "Calder", "Dove", "Esk", "Fal", "Greta", "Hull", "Ir
 
 
 def log(rng: random.Random, lines: int) -> str:
-    """Lines as a web server writes them."""
+    """Lines of a web server's log."""
     out = []
     moment = datetime(2025, 3, 14, 6, 0, tzinfo=UTC)
     for _ in range(lines):
@@ -34,7 +34,7 @@ def log(rng: random.Random, lines: int) -> str:
 
 
 def stations(rng: random.Random, count: int) -> str:
-    """A list of records as a JSON service gives it."""
+    """A list of records as a JSON service returns it."""
     rows = [
         {
             "id": f"st-{i:04d}",

@@ -23,7 +23,7 @@ def main(path: str) -> None:
     with nzip.open(path + ".nz", "rt", encoding="utf-8", errors="replace") as lines:
         print("first line:", next(iter(lines), "").rstrip())
 
-    # Streams, a piece at a time: the result does not depend on the pieces.
+    # Streams, one piece at a time: the result does not depend on how the text is cut.
     compressor = nzip.Compressor()
     pieces = [compressor.compress(text[at : at + 1000]) for at in range(0, len(text), 1000)]
     assert b"".join([*pieces, compressor.flush()]) == packed

@@ -5,10 +5,10 @@
 
 CORPUS is a folder of *.parquet, *.jsonl or *.txt files, OUT a folder that all nodes can write to.
 Each input file becomes one output file, `NAME.tokens.parquet` with the columns `tokens` (list of
-uint16) and `bytes`, written under another name and renamed when it is whole: a file that is there
-is done. So a run that was killed, or a worker that died, loses nothing and doubles nothing: start
-the same command again. Workers keep a warm tokenizer; blocks of Arrow go in and out without a
-Python object for a token.
+uint16) and `bytes`. It is written under a temporary name and renamed when complete, so an existing
+output is a finished one. If a run is killed or a worker dies, start the same command again: nothing
+is lost and nothing is duplicated. Workers keep a warm tokenizer; blocks of Arrow go in and out
+without creating a Python object per token.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ DONE = ".tokens.parquet"
 
 
 def output_of(source: Path, corpus: Path, out: Path) -> Path:
-    """Where a file's tokens go: the name depends on nothing but the input's."""
+    """Where a file's tokens go: the name depends only on the input's name."""
     name = str(source.relative_to(corpus)).replace(os.sep, "__")
     return out / (name + DONE)
 
 
 def read(source: Path, column: str) -> Iterator[pa.ChunkedArray]:
-    """A file's texts, in batches."""
+    """The texts of a file, in batches."""
     if source.suffix == ".parquet":
         for batch in pq.ParquetFile(source).iter_batches(4096, columns=[column]):
             yield pa.chunked_array([batch.column(0)])
@@ -51,7 +51,7 @@ def read(source: Path, column: str) -> Iterator[pa.ChunkedArray]:
 
 
 class Tokenize:
-    """An actor: a tokenizer that stays warm, and what it does with a file."""
+    """An actor that keeps a warm tokenizer and tokenizes files with it."""
 
     def __init__(self, model: str, column: str, corpus: str, out: str):
         self.tokenizer = Tokenizer(model)
@@ -93,8 +93,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--column", default="text")
     parser.add_argument("--model", default="counted", help="counted, eqinfo, or an M1")
-    parser.add_argument("--address", help="of a cluster; without it, this machine")
-    parser.add_argument("--workers", type=int, help="default: a worker for each CPU")
+    parser.add_argument("--address", help="address of a cluster; without it, this machine")
+    parser.add_argument("--workers", type=int, help="default: one worker per CPU")
     options = parser.parse_args()
     corpus, out = options.corpus.resolve(), options.out.resolve()
     sources = sorted(p for p in corpus.rglob("*") if p.suffix in INPUTS)
@@ -123,7 +123,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     size, count = sum(row["bytes"] for row in rows), sum(row["tokens"] for row in rows)
     print(
-        f"{size:,} bytes, {count:,} tokens, {size / max(1, count):.2f} bytes a token;"
+        f"{size:,} bytes, {count:,} tokens, {size / max(1, count):.2f} bytes per token;"
         f" {seconds:.1f} s, {size / seconds / 1e6:.1f} MB/s"
     )
 

@@ -34,7 +34,7 @@ SCRIPTS = (
 
 
 def sample_texts() -> dict[str, bytes]:
-    """Odd inputs by name."""
+    """Unusual inputs, by name."""
     rng = random.Random(7)
     return {
         "empty": b"",
@@ -80,7 +80,7 @@ class SmallModel:
                 return rng.choice([-limit, limit], shape)
             return rng.integers(-limit, limit + 1, shape)
 
-        # Any bytes are rows; the extreme ones have the largest scales.
+        # Any bytes are valid rows; the extreme ones have the largest scales.
         lines = rng.integers(0, 256, (self.buckets, 64))
         if extreme:
             lines[:, 4 :: 1 + embed // 2] = 128
@@ -103,7 +103,7 @@ class SmallModel:
         self.predictor = self.make()
 
     def _give_rows(self) -> None:
-        """Make contexts of the test texts the owners of rows."""
+        """Make contexts of the test texts own rows."""
         m1, lines = self.reference(), self.tensors["lines"]
         way = 0
         for text in (ENGLISH, CODE, SCRIPTS, bytes(range(0, 256, 7))):
@@ -158,7 +158,7 @@ class SmallModel:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Dictionaries of windows are kept in a folder of the tests' own."""
+    """Cache dictionaries of windows in a folder for the tests."""
     os.environ["NZIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
@@ -169,7 +169,7 @@ def small_model() -> SmallModel:
 
 @pytest.fixture
 def nzip_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Runs ``nzip ARGS`` as a process in an empty folder."""
+    """A function that runs ``nzip ARGS`` as a process in an empty folder."""
 
     def run(
         *args: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None, **options: Any

@@ -1,11 +1,11 @@
-"""Would the tests notice? Small faults, put one at a time into a copy of the tree.
+"""Would the tests notice? Puts small faults, one at a time, into a copy of the tree.
 
-python tests/mutants.py [WORD ...]    those whose room or file has one of these words, or all
-    --jobs N                          at once; default: as many as there are cores
+python tests/mutants.py [WORD ...]    those whose room or file contains one of these words, or all
+    --jobs N                          run N at once; default: as many as there are cores
 
-For each fault the tests that should see it run; one that they pass over survives. The exit code
-is 1 if one survives for which no reason is given, or if its place in the source is gone. Faults in
-C take a compiler. Those for which torch is needed are left out without it.
+For each fault, the tests that should notice it are run; a fault that they miss survives. The exit
+code is 1 if a fault survives without a stated reason, or if its place in the source is gone. Faults
+in C need a compiler. Faults whose tests need torch are skipped without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "temp.*", "lib.*")
-SECONDS = 240  # a run that takes longer hangs
+SECONDS = 240  # a run that takes longer counts as hanging
 # The C files of the extension modules.
 MODULES = {
     "_coder": ["coder.c"],
@@ -37,7 +37,7 @@ MODULES = {
 
 
 class Mutant(NamedTuple):
-    """A fault: ``old`` stands once in ``file`` and becomes ``new``; ``tests`` should see it."""
+    """A fault: ``old``, which occurs once in ``file``, becomes ``new``; ``tests`` should notice."""
 
     room: str
     file: str
@@ -432,21 +432,21 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the tree in which faults come and go."""
+    """A copy of the tree, for one fault after another."""
 
     def __init__(self, folder: Path):
         self.root = folder
 
         def copied(source: str, target: str) -> None:
             if source.endswith((".safetensors", ".windows")):
-                os.symlink(source, target)  # large, and never written to
+                os.symlink(source, target)  # large, and never written
             else:
                 shutil.copy2(source, target)
 
         shutil.copytree(ROOT, folder, copy_function=copied, ignore=LEFT_OUT)
 
     def pytest(self, tests: str, seconds: float = SECONDS) -> tuple[int, str]:
-        """The exit code, 0 if all passed, 1 if one failed or takes too long; and what was said."""
+        """The exit code, 0 if all passed, 1 if one failed or took too long, and the output."""
         command = f"{sys.executable} -B -m pytest -q -x -p no:cacheprovider {tests}"
         env = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         with subprocess.Popen(
@@ -467,7 +467,7 @@ class Copy:
         return process.returncode, said
 
     def build(self, name: str) -> None:
-        """Compile an extension module anew, quickly. Raises CalledProcessError."""
+        """Recompile an extension module, quickly. Raises CalledProcessError."""
         kernel = self.root / "nzip" / "kernel"
         sources = [path for pattern in MODULES[name] for path in sorted(kernel.glob(pattern))]
         include = (self.root / "nzip", kernel, sysconfig.get_path("include"))
@@ -484,7 +484,7 @@ class Copy:
         )
 
     def verdict(self, mutant: Mutant) -> str:
-        """ "caught", "survived" or what is wrong with the mutant."""
+        """ "caught", "survived", or what is wrong with the mutant."""
         path = self.root / mutant.file
         source = path.read_text()
         if source.count(mutant.old) != 1:
@@ -533,13 +533,13 @@ def main() -> int:
             finally:
                 free.put(copy)
 
-        # What fails without any fault would be said to catch them all.
+        # Tests that fail without any fault would seem to catch them all.
         calls = [m.tests.split(" -k ") for m in chosen]
         names = " ".join(dict.fromkeys(name for name, _ in calls))
         words = " or ".join(dict.fromkeys(f"({words.strip(chr(39))})" for _, words in calls))
         code, said = borrowed(lambda copy: copy.pytest(f"{names} -k '{words}'", SECONDS * 10))
         if code:
-            print(f"without any fault, too:\n{said}")
+            print(f"fails without any fault:\n{said}")
             return 1
         found = [pool.submit(borrowed, lambda copy, m=m: copy.verdict(m)) for m in chosen]
         for mutant, verdict in zip(chosen, found, strict=True):
@@ -550,7 +550,7 @@ def main() -> int:
             print(f"{text:9} {mutant.room}: {mutant.file}: {what}", flush=True)
             if text == "survived" and mutant.reason:
                 print(f"          {mutant.reason}")
-    print(f"{len(chosen)} faults, {bad} of them to be looked at")
+    print(f"{len(chosen)} faults, {bad} of them need attention")
     return int(bad > 0)
 
 

@@ -1,10 +1,10 @@
-"""Round trips of random slices with random options, for an hour: all equal, memory flat.
+"""Round trips of random slices with random options, for an hour: all must match, with flat memory.
 
 python tests/soak.py [--minutes 60] [--seed N] FOLDER ...
 
 A third each goes through nzip.compress/decompress, through Compressor and Decompressor in pieces of
-random sizes, and through NzipFile; one in fifty through the command line. Every fifth frame is also
-damaged, which must be found. Memory is read from /proc after each hundredth round.
+random sizes, and through NzipFile; one in fifty goes through the command line. Every fifth frame is
+also damaged, and the damage must be detected. Memory is read from /proc every hundredth round.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def random_options(rng: random.Random) -> dict[str, object]:
         options["window"] = rng.randint(8, 64)
         options["reset_every"] = rng.choice((0, 1, 1, 1, 2, 7))
         if options["reset_every"] == 1 and options["window"] in (17, 18, 19, 20):
-            options["window"] = rng.choice((8, 16, 24))  # dictionaries that take minutes to build
+            options["window"] = rng.choice((8, 16, 24))  # their dictionaries take minutes to build
     return options
 
 
@@ -78,7 +78,7 @@ def by_command(text: bytes, options: dict[str, object]) -> bytes:
 
 
 def one_round(text: bytes, rng: random.Random) -> str:
-    """A round trip; what it went through."""
+    """Do one round trip; returns which way it went."""
     options = random_options(rng)
     way = rng.choice(("functions", "pieces", "files")) if rng.random() < 0.98 else "command line"
     if way == "functions":
@@ -106,7 +106,7 @@ def one_round(text: bytes, rng: random.Random) -> str:
             nzip.decompress(bytes(damaged), threads=1)
         except nzip.NzipError:
             return f"{way}, damaged"
-        raise AssertionError(f"damage was not found: {way}, {options}")
+        raise AssertionError(f"damage was not detected: {way}, {options}")
     return way
 
 
@@ -137,7 +137,7 @@ def main() -> int:
     print(", ".join(f"{way} {count:,}" for way, count in sorted(seen.items())))
     if len(memory) >= 4:
         quarter = len(memory) // 4
-        first = max(memory[quarter : 2 * quarter])  # behind the warm-up: models and dictionaries
+        first = max(memory[quarter : 2 * quarter])  # after models and dictionaries are loaded
         last = max(memory[-quarter:])
         print(f"memory, second quarter {first / 1e6:.0f} MB at most, last quarter {last / 1e6:.0f}")
         if last > 1.1 * first + 10e6:

@@ -31,7 +31,7 @@ def ok(result, stderr=b""):
 
 
 def failed(result, *words, code=1):
-    """One clear line on stderr and the exit code."""
+    """Assert one clear line on stderr, and the exit code."""
     message = result.stderr.decode()
     assert result.returncode == code, message
     assert message.startswith("nzip: ")
@@ -276,7 +276,7 @@ def test_levels_and_threads_from_the_environment(nzip_cli):
 
 
 def run_in_terminal(args, stdin=None):
-    """(exit code, what the terminal showed) with stdout and stderr on a pseudo-terminal."""
+    """Run with stdout and stderr on a pseudo-terminal; (exit code, what the terminal showed)."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*NZIP, *args], stdin=stdin or follower, stdout=follower, stderr=follower
@@ -418,7 +418,7 @@ def test_bench_adjusted_counts_what_the_decoder_needs(nzip_cli, text, codec, nam
 
 
 def test_bench_fails_loudly_when_a_round_trip_does(tmp_path, monkeypatch, capsys):
-    """Of two files one comes back with a byte changed, at its length."""
+    """One of two files decodes to a changed byte, with its length unchanged."""
     from nzip import _main
     from nzip.bench import runner
 

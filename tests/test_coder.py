@@ -1,4 +1,4 @@
-"""The kernel's coders against the reference, symbol by symbol, and against the ideal length."""
+"""The kernel's coders match the reference, symbol by symbol, and come near the ideal length."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_binary_coder_at_the_limits_of_probability(p, bit):
 
 
 def test_binary_coder_carries_through_a_run_of_ones():
-    # Zeros at p1 = 1 push low to the top of the range; the ones that follow make it carry.
+    # Zeros at p1 = 1 push low to the top of the range; the ones after them make it carry.
     code = check_bits([0] * 4000 + [1] * 40 + [0] * 400, [1] * 4440)
     assert len(code) < 90
 
@@ -63,7 +63,7 @@ def random_rows(seed, n, kind):
     elif kind == "certain":  # one symbol has all of it
         freq = np.zeros((n, 256), int)
         freq[np.arange(n), rng.integers(0, 256, n)] = 65536
-    else:  # "limits": one symbol has nearly all, another one in 65,536
+    else:  # "limits": one symbol has nearly all, another has 1 of 65,536
         freq = np.zeros((n, 256), int)
         freq[:, 0], freq[:, 255] = 65535, 1
     rows = np.zeros((n, 257), np.uint32)

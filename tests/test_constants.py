@@ -1,4 +1,4 @@
-"""Numbers that stand in more than one place: C, the reference, training, the command line."""
+"""Numbers defined in more than one place agree: C, the reference, training, the command line."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ SOURCES = pytest.mark.skipif(
 
 
 def defined(*names: str) -> dict[str, float]:
-    """The numbers that C files define, by name without NZ_; of enums too."""
+    """The numbers that C files define, also in enums, by name without NZ_."""
     text = "".join((PACKAGE / name).read_text() for name in names)
     found = re.findall(r"#define (?:NZ_)?(\w+) +([0-9.x]+)f?(?:\s|$)", text)
     found += re.findall(r"^    NZ_(\w+) = (\d+),", text, re.M)

@@ -1,4 +1,4 @@
-"""Files of text: opened by what they hold, cut into documents, counted."""
+"""Files of text: opened by their content, cut into documents, counted."""
 
 import bz2
 import gzip
@@ -34,7 +34,7 @@ PACKERS = {
 
 
 class Stdin:
-    """Standard input that cannot seek."""
+    """A standard input that cannot seek."""
 
     class Raw(io.RawIOBase):
         def __init__(self, data):
@@ -44,7 +44,7 @@ class Stdin:
             return True
 
         def readinto(self, buffer):
-            return self.data.readinto(memoryview(buffer)[:3])  # as a slow writer gives it
+            return self.data.readinto(memoryview(buffer)[:3])  # as from a slow writer
 
     def __init__(self, data):
         self.buffer = io.BufferedReader(self.Raw(data))
@@ -52,7 +52,7 @@ class Stdin:
 
 @pytest.mark.parametrize("how", PACKERS)
 def test_files_are_opened_by_what_they_hold(tmp_path, monkeypatch, how):
-    path = tmp_path / "a.bin"  # the name says nothing
+    path = tmp_path / "a.bin"  # the name tells nothing
     path.write_bytes(PACKERS[how](TEXT))
     with corpus.open_text(path) as stream:
         assert stream.read() == TEXT
@@ -97,7 +97,7 @@ def test_documents_are_split_at_nul(tmp_path):
 
 
 def numbered(path, letter, count):
-    """A file of documents of 100 bytes, none of which has a line of another."""
+    """A file of documents of 100 bytes, with no line in common."""
     texts = (b"%s%04d\n" % (letter, n) for n in range(count * 15))
     path.write_bytes(b"\0".join(b"".join(itertools.islice(texts, 15)) for _ in range(count)))
 
@@ -115,7 +115,7 @@ def test_what_is_held_out_is_never_trained_on(tmp_path):
         seen |= {line for row in batch for line in row.tobytes().split() if len(line) == 5}
     assert not seen & (held["a"] | held["b"])
     every = {b"%s%04d" % (c, n) for c, k in ((b"a", 300), (b"b", 200)) for n in range(k * 15)}
-    assert len(every - seen - held["a"] - held["b"]) < 0.01 * len(every)  # all else is read
+    assert len(every - seen - held["a"] - held["b"]) < 0.01 * len(every)  # everything else is read
 
 
 def test_batches_are_mixed_by_weight_and_the_same_again(tmp_path):

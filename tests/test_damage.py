@@ -1,4 +1,4 @@
-"""Every truncation and every flipped byte of a small file is an error; never silent."""
+"""Every truncation and every flipped byte of a small file is an error, never silent."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def test_a_wrong_content_check_is_an_error_although_all_blocks_are_sound():
 
 
 def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
-    """What a hostile encoder could write: any payload, checksums right."""
+    """What a hostile encoder could write: any payload, with correct checksums."""
     import random
 
     from nzip import frame, models, modes

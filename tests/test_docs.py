@@ -1,4 +1,4 @@
-"""The examples that people read first work as they stand."""
+"""The examples that people read first work exactly as printed."""
 
 import doctest
 import importlib.util

@@ -1,4 +1,4 @@
-"""eval, models and sample: what a model asks for a text, and what it makes of random bits."""
+"""eval, models and sample: the bits a model needs for a text, and the text it makes of noise."""
 
 import itertools
 import json
@@ -48,7 +48,7 @@ def test_a_sample_is_reproducible_and_goes_on_from_its_prompt():
     assert text == evaluate.sample(model, 200, seed=7)
     assert text != evaluate.sample(model, 200, seed=8)
     costs = evaluate.costs(model, text)
-    assert costs.mean() < 4  # what a model makes, it finds likely; noise would ask for 8 and more
+    assert costs.mean() < 4  # a model finds its own output likely; noise would take 8 or more
     for prompt in (b"The ", ENGLISH[:300], bytes(range(200, 240))):
         goes_on = evaluate.sample(model, 50, 1, prompt)
         assert len(goes_on) == 50
@@ -96,7 +96,7 @@ def test_an_empty_file_costs_nothing_and_no_file_is_an_error(nzip_cli, tmp_path)
 
 @pytest.mark.parametrize("adapt", [False, True])
 def test_a_text_is_measured_in_the_blocks_that_code_it(monkeypatch, adapt):
-    """Those of the default level, or of M1 alone."""
+    """The costs at the default level, or of M1 alone."""
     sizes = []
 
     def costs(model, block, profile, watch):
@@ -133,7 +133,7 @@ FLOAT = re.compile(
 )
 @pytest.mark.parametrize("source", sorted(KERNEL.glob("*.c")), ids=lambda p: p.name)
 def test_no_floating_point_instruction_in_the_kernel(source, tmp_path):
-    """The coding path is integers only."""
+    """The coding path uses integers only."""
     target = tmp_path / "kernel.o"
     subprocess.run(["cc", "-O3", "-std=c11", "-c", source, "-o", target], check=True)
     listing = subprocess.run(

@@ -1,4 +1,4 @@
-"""``nzip.open`` and NzipFile: the shape of gzip.open."""
+"""``nzip.open`` and NzipFile: the interface of gzip.open."""
 
 import io
 import random
@@ -109,7 +109,7 @@ NUMBERED = b"".join(b"line %d of a file that is read here and there\n" % i for i
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Sizes of the blocks that were decoded to read here and there."""
+    """The sizes of the blocks that were decoded for reads at several positions."""
     sizes = []
     decode = nzip_file.decode_block
 
@@ -122,7 +122,7 @@ def decoded(monkeypatch):
 
 
 def packed_lines() -> bytes:
-    """Three frames, one of them to be skipped, with seven blocks and padding behind."""
+    """Three frames, one of them skippable, with seven blocks, then padding."""
     cut = 5 * BLOCK + 100
     first = nzip.compress(NUMBERED[:cut], "static", block_size=BLOCK)
     rest = nzip.compress(NUMBERED[cut:], "static", block_size=BLOCK)

@@ -14,7 +14,7 @@ DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 
 
 def test_the_layout_of_a_small_frame_byte_by_byte():
-    data = b"\xff\x00"  # unlikely text: the code would not be shorter
+    data = b"\xff\x00"  # so unlikely that the code would not be shorter
     digest = models.load(models.SMALL).digest
     head = b"\x8fNZ\x12" + digest[:2]
     block = bytes([2 << 3 | 0 << 1 | 1])
@@ -85,7 +85,7 @@ def test_a_model_that_is_not_installed_is_named():
 
 @pytest.fixture(scope="module")
 def three_blocks():
-    """A frame of three blocks that are stored, of which the first two have one size."""
+    """A frame of three stored blocks, the first two of equal size."""
     random = Random(1).randbytes(2 * (1 << 16) + 100)
     return nzip.compress(random, level=1, block_size=1 << 16)
 
@@ -110,7 +110,7 @@ def test_blocks_are_bound_to_their_header_and_model(three_blocks, monkeypatch):
     with pytest.raises(nzip.ChecksumError, match="a block is damaged"):
         nzip.decompress(bytes(other))
     right, wrong = models.load(models.NANO), models.load(models.BASE)
-    for known in ([wrong, right], [right, wrong]):  # the first two bytes of whose hashes agree
+    for known in ([wrong, right], [right, wrong]):  # their hashes share the first two bytes
         monkeypatch.setattr(models, "by_prefix", lambda prefix, known=known: known)
         assert len(nzip.decompress(three_blocks)) == 2 * (1 << 16) + 100
     monkeypatch.setattr(models, "by_prefix", lambda prefix: [wrong])

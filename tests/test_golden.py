@@ -1,4 +1,4 @@
-"""Golden frames (see golden/README.md): what was released decodes, and encodes, for good."""
+"""Golden frames (see golden/README.md): what was released decodes, and encodes, forever."""
 
 import csv
 import hashlib
@@ -22,7 +22,7 @@ def named_prior(options: str) -> nzip.Prior | None:
 def decompressed(data: bytes, row: dict[str, str]) -> bytes:
     prior = named_prior(row["options"])
     text = nzip.decompress(data)
-    del prior  # in use until here
+    del prior  # referenced until here
     return text
 
 

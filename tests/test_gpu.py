@@ -1,4 +1,4 @@
-"""The Triton kernels of training compute what the loop on a CPU does (in Triton's interpreter)."""
+"""In Triton's interpreter, the kernels for training compute the same as the loop on a CPU."""
 
 import os
 
@@ -41,7 +41,7 @@ def test_forward_and_backward_are_those_of_the_loop(model: M1) -> None:
     lanes = Lanes(model, STEPS, LANES, torch.float32)
     rng = np.random.default_rng(2)
     prepared = Prepared(model)
-    for _ in range(2):  # the second goes on where the first ended
+    for _ in range(2):  # the second continues where the first ended
         for grad in lanes.grads.values():
             grad.zero_()
         text = rng.integers(97, 110, (STEPS, LANES), np.uint8)

@@ -1,4 +1,4 @@
-"""What fingers know from gzip, xz and zstd, and nzgrep."""
+"""Habits from gzip, xz and zstd, and nzgrep."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_names_come_from_lists(nzip_cli, tmp_path, option):
     assert files_in(tmp_path) == sorted([*names, *(f"{name}.nz" for name in names), "list"])
     ok(nzip_cli("-t", option, "-", stdin=b"a.nz\n./-.nz\n"))
     failed(nzip_cli("-t", option, "-", stdin=b"a.nz\nnothing.nz\n"), "nothing.nz")
-    assert ok(nzip_cli("compress", option, "/dev/null")) == b""  # no names: nothing to do
+    assert ok(nzip_cli("compress", option, "/dev/null")) == b""  # no names, so nothing to do
     failed(nzip_cli("compress", option, "missing"), "missing")
 
 
@@ -102,7 +102,7 @@ def test_plain_data_pass_through(nzip_cli, tmp_path):
     failed(result, "limit of 10 bytes")
     failed(nzip_cli("-dcf", stdin=packed[:-3]), "ends inside a frame")
     (tmp_path / "plain.nz").write_bytes(b"plain\n")
-    failed(nzip_cli("-d", "-f", "plain.nz"), "not an nzip file")  # no -c: not meant so
+    failed(nzip_cli("-d", "-f", "plain.nz"), "not an nzip file")  # without -c it is not intended
     ok(nzip_cli("-d", "-f", "--rm", "--pass-through", "plain.nz"))
     assert (tmp_path / "plain.nz").exists()  # it cannot be compared
 
@@ -170,7 +170,7 @@ def test_the_memory_that_help_states_is_what_it_takes():
 
 
 def test_memory_is_bounded_again_where_blocks_grow():
-    """Frames of other programs need not have blocks of one size."""
+    """Frames written by other programs may have blocks of different sizes."""
     small, large = ENGLISH * 100, os.urandom(1 << 20)
     compressor = nzip.Compressor("static", threads=1)
     blocks = []
@@ -221,7 +221,7 @@ def test_the_shell_completes_commands_options_and_models(nzip_cli, words, found)
 
 @pytest.fixture
 def nzgrep(tmp_path):
-    """Runs nzgrep in a folder of two files; (exit code, stdout, stderr)."""
+    """A function that runs nzgrep in a folder of two files; (exit code, stdout, stderr)."""
     (tmp_path / "a.nz").write_bytes(nzip.compress(b"one\ntwo\nthree\n", "static"))
     (tmp_path / "plain").write_bytes(b"two\nTWO\n")
 

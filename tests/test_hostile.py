@@ -1,4 +1,4 @@
-"""Bytes from strangers: an NzipError, quickly, within bounds. What fuzzing found is here too."""
+"""Untrusted bytes raise NzipError, quickly, within bounds. Includes what fuzzing found."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ FUZZ = Path(__file__).parent / "fuzz"
 
 @pytest.fixture(scope="module")
 def fuzz():
-    """tests/fuzz/python.py, which needs no atheris for this."""
+    """tests/fuzz/python.py as a module; this needs no atheris."""
     spec = importlib.util.spec_from_file_location("fuzz_python", FUZZ / "python.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -111,9 +111,9 @@ def test_windows_of_no_whole_token_are_refused():
 
 
 def comb(depth: int, leaves: int) -> tuple[bytes, bytes]:
-    """A dictionary with one string of each length up to ``depth``, and for each of the deepest of
-    these a row of longer ones: they share no bytes, so the table of strings grows as depth times
-    leaves."""
+    """A dictionary with one string of each length up to ``depth``, and a row of longer ones for
+    each of the deepest. These share no bytes, so the table of strings grows as depth times leaves.
+    """
     lengths, last = [1], [0]
     for own in range(2, depth + 1):
         lengths.append(own)
@@ -135,7 +135,7 @@ def test_the_table_of_strings_is_bounded():
 
 
 def test_a_short_file_cannot_ask_for_more_than_the_limit():
-    """Fifteen bytes that declare sixteen megabytes: refused before any of them is decoded."""
+    """Fifteen bytes that declare sixteen megabytes are refused before any decoding."""
     header = frame.Header(frame.STATIC).pack()
     seed = frame.block_seed(header, b"", 0)
     data = header + frame.pack_block(frame.CODED, True, frame.MAX_BLOCK, b"\0", seed)

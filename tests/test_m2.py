@@ -1,4 +1,4 @@
-"""Language models over tokens: nothing is lost or left uncounted on the way to bits a byte."""
+"""Language models over tokens: nothing is lost or uncounted on the way to bits per byte."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def test_a_tokenization_comes_back_from_its_settings(tokenizer):
 def test_text_comes_out_of_tokens_alone(tokenizer):
     text = generate.decode(tokenizer, tokenizer.encode(ENGLISH))
     if tokenizer.name.startswith(("ac", "static")):
-        assert text.startswith(ENGLISH[: len(ENGLISH) - 8])  # a code has no end of its own
+        assert text.startswith(ENGLISH[: len(ENGLISH) - 8])  # a code does not mark its own end
     else:
         assert text == ENGLISH
 
@@ -106,7 +106,7 @@ def test_pieces_hold_the_text_and_end_between_characters():
     assert b"".join(parts) == text
     assert all(len(part) <= data.PIECE for part in parts)
     assert all(part.decode() for part in parts)
-    odd = b"\x80" * 30_000  # no text: cut where there is no beginning of a character
+    odd = b"\x80" * 30_000  # not text: cut even where no character begins
     assert list(data.cut(odd)) == [odd[:10_240], odd[10_240:20_480], odd[20_480:]]
     assert [len(part) for part in data.cut(b"x" * 10_239 + "🙂".encode() * 3)] == [10_239, 12]
     train, held_out = data.split_off([bytes([i]) * 100 for i in range(100)], 1000)

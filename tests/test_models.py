@@ -1,4 +1,4 @@
-"""Model files: identity, search path, and that damaged ones are refused."""
+"""Model files: identity, search path, and the refusal of damaged ones."""
 
 import shutil
 
@@ -18,7 +18,7 @@ def test_the_shipped_model_is_the_released_one():
 
 def test_a_damaged_released_model_is_refused(tmp_path):
     data = bytearray(models.load().path.read_bytes())
-    data[-1] ^= 1  # of a number that any model may have
+    data[-1] ^= 1  # of a context number that any model may have
     path = tmp_path / "copy.safetensors"
     path.write_bytes(data)
     with pytest.raises(nzip.ModelFileError, match="the weights of base-3 are damaged"):

@@ -1,4 +1,4 @@
-"""Output arrives whole or not at all: short writes, full disks, links, devices, races, memory."""
+"""Output is complete or absent: short writes, full disks, links, devices, races, memory."""
 
 import io
 import os
@@ -23,7 +23,7 @@ SETTINGS = [{}, {"PYTHONUNBUFFERED": "1"}]
 
 
 class OneByte(io.RawIOBase):
-    """Takes a byte of what it is given, now and then none."""
+    """Accepts one byte of each write, occasionally none."""
 
     def __init__(self):
         self.data = bytearray()
@@ -39,7 +39,7 @@ class OneByte(io.RawIOBase):
 
 
 class NoResult:
-    """A file object whose ``write`` returns nothing, and that has no other method."""
+    """A file object whose only method is a ``write`` that returns nothing."""
 
     def __init__(self):
         self.data = bytearray()
@@ -85,7 +85,7 @@ def test_files_write_all_to_any_file_object(stream):
 
 
 def limited(size):
-    """For a child: files have at most ``size`` bytes; a write beyond is cut short, then fails."""
+    """For a child: limits files to ``size`` bytes; a write past that is cut short, then fails."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
@@ -140,7 +140,7 @@ def test_version_into_a_full_device(env):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(tmp_path, closed):
-    """No traceback, no file that takes the number of a closed descriptor."""
+    """No traceback, and no file that reuses the number of a closed descriptor."""
     (tmp_path / "x").write_bytes(ENGLISH)
     for command in ("compress x -f", "-c x", "", "--version"):
         line = f"{sys.executable} -m nzip {command} {closed}"
@@ -261,7 +261,7 @@ def test_an_input_is_kept_unless_the_output_holds_it(tmp_path, monkeypatch):
 
 
 def test_output_and_input_are_compared_byte_by_byte(tmp_path):
-    """By length and CRC, whatever the pieces in which they are read."""
+    """The comparison is by length and CRC, whatever the sizes of the reads."""
     plain, packed = tmp_path / "x", tmp_path / "x.nz"
     packed.write_bytes(nzip.compress(ENGLISH * 2000, "static"))
     job = files.Job(lambda: nzip.Compressor("static"))
@@ -303,7 +303,7 @@ def test_where_a_group_cannot_be_set_nobody_gains_rights(tmp_path, monkeypatch, 
 
 
 def bomb(blocks):
-    """A few bytes that hold ``blocks`` times 16 MiB."""
+    """A few bytes that decode to ``blocks`` times 16 MiB."""
     header = frame.Header(frame.STATIC).pack()
     out, crc, run = [header], 0, bytes(frame.MAX_BLOCK)
     for index in range(blocks):
@@ -336,7 +336,7 @@ def test_memory_is_bounded_by_the_blocks_in_work():
 
 
 def test_the_first_block_comes_out_before_the_second_is_read():
-    """Of a stream whose end is far away."""
+    """The first bytes of a long stream arrive early."""
     text = ENGLISH * 600
     packed = nzip.compress(text, level=1, block_size=1 << 16)  # two blocks
     second = len(nzip.compress(text[: 1 << 16], level=1)) + 100
@@ -356,7 +356,7 @@ def test_the_first_block_comes_out_before_the_second_is_read():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_signals_do_not_wait_for_the_block(tmp_path, number, threads):
-    """A block of level 9 would take minutes."""
+    """Waiting for a block of level 9 would take minutes."""
     (tmp_path / "x").write_bytes(os.urandom(100) + ENGLISH * 60_000)
     process = subprocess.Popen(
         [*NZIP, "-9", "-T", threads, "x"],

@@ -1,4 +1,4 @@
-"""M1, the adaptive models and the block codecs: the kernel against the reference."""
+"""M1, the adaptive models and the block codecs: the kernel matches the reference."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 
 from nzip import _predict, reference
 
-ROOM = 100_000  # so that codes longer than the text come back too
+ROOM = 100_000  # so that codes longer than the text are returned too
 
 
 @pytest.mark.parametrize("extreme", [False, True])
@@ -46,7 +46,7 @@ AC_TEXTS = {
     "x86": b"".join(
         b"\x8b\xc3\xe8" + (900 - 8 * i).to_bytes(4, "little") + b"\x90" for i in range(40)
     )
-    + b"\xe8\x01\x02\x03\xe8\x10\x20\x30\x00\x90" * 5,  # an operand that ends like a call
+    + b"\xe8\x01\x02\x03\xe8\x10\x20\x30\x00\x90" * 5,  # an operand that ends with a call's byte
     "lines": b"Some words,\r\nand more\r\n\r\nand\r\r\nmore" * 4,
     "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
@@ -59,7 +59,7 @@ AC_CASES = [
 ]
 
 
-# One with M1 in each profile, and one without, are quick.
+# Quick: one text with M1 for each profile, and one without.
 QUICK = {
     *(("english", True, 0), ("english", True, 1), ("repeat", True, 2), ("code", True, 3)),
     *(("lines", False, profile) for profile in range(1, 4)),
@@ -72,7 +72,7 @@ QUICK = {
 )
 def test_ac_block_equals_reference(small_model, name, with_model, profile):
     text = AC_TEXTS[name]
-    if with_model and name not in ("records", "x86"):  # which must last to be recognised
+    if with_model and name not in ("records", "x86"):  # enough of them to be recognised
         text = text[:100]
     make = small_model.reference if with_model else None
     predictor = small_model.predictor if with_model else None
@@ -86,7 +86,7 @@ def test_ac_block_equals_reference(small_model, name, with_model, profile):
 
 @pytest.mark.parametrize("profile", [1, 2, 3])
 def test_m1_ahead_of_the_text_decodes_the_same(small_model, profile):
-    # Guesses are trusted after some repeats, and then fail at every place of the line.
+    # After some repeats the kernel trusts its guesses, which then fail at each place of the line.
     lines = [b"a line that comes again and again\n"] * 30
     text = b"".join(line[: i % 30] + bytes([i]) + line[i % 30 :] for i, line in enumerate(lines))
     text = b"".join(lines) + text
@@ -122,7 +122,7 @@ def test_lines_that_do_not_all_end_alike_stay(small_model, text):
 
 
 def test_every_code_of_lines_decodes_to_as_many_bytes(small_model):
-    """A damaged code may count an LF for which no room is left."""
+    """A damaged code may contain an LF for which no room is left."""
     for i in range(200):
         encoder = reference.Encoder()
         encoder.bit(1, 1)

@@ -1,4 +1,4 @@
-"""Priors: samples that blocks are coded behind, in frames and for single records."""
+"""Priors: samples that are read before blocks, in frames and for single records."""
 
 import json
 import pickle
@@ -157,7 +157,7 @@ def test_files_of_priors(prior, tmp_path):
     path = tmp_path / "p.prior"
     path.write_bytes(prior.dump())
     assert nzip.Prior(path).digest == prior.digest
-    path.write_bytes(prior.samples)  # a plain file of samples serves too
+    path.write_bytes(prior.samples)  # a plain file of samples works too
     assert nzip.Prior(str(path)).digest == prior.digest
     damaged = bytearray(prior.dump())
     damaged[-1] ^= 1

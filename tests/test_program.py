@@ -1,4 +1,4 @@
-"""The command line as other programs and quick fingers use it: flags, names, bad files, tokens."""
+"""The command line as programs and impatient users call it: flags, names, bad files, tokens."""
 
 import os
 import subprocess
@@ -220,7 +220,7 @@ def test_errors_name_the_output_not_the_temporary_file(nzip_cli, tmp_path):
 
 
 def test_completion_can_be_shown():
-    """Typer finds out itself what the shell is; where it cannot, it says that."""
+    """Typer detects the shell; if it cannot, it says so."""
     command = f"{sys.executable} -m nzip --show-completion; echo $?"
     done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
     assert b"NZIP_COMPLETE" in done.stdout or b"not supported" in done.stderr
@@ -356,7 +356,7 @@ def test_text_in_any_encoding(tmp_path, encoding):
 
 def test_flush_writes_what_is_ready(tmp_path):
     file = nzip.NzipFile(tmp_path / "x", "wb", method="static", threads=1)
-    file.write(os.urandom(600_000))  # a block and a part of one
+    file.write(os.urandom(600_000))  # a block and part of another
     file.flush()
     assert (tmp_path / "x").stat().st_size > 500_000
     file.close()

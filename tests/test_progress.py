@@ -1,4 +1,4 @@
-"""Progress: what is counted, and what is made of it. No test looks at a clock."""
+"""Progress: what is counted, and what is shown. No test depends on a clock."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from nzip.progress import Estimate, View
 
 
 def simulate(blocks, threads, speed, total=None):
-    """Views of ``blocks`` done by threads of that speed each, and the time that is truly left."""
+    """Views of ``blocks`` coded by threads of that speed each, with the true remaining time."""
     total = sum(blocks) if total is None else total
     waiting, running, now, done = [*blocks], [], 0.0, 0
     out = []
@@ -82,7 +82,7 @@ def test_times_left_are_readable(seconds, text):
 
 
 class Looker(threading.Thread):
-    """Calls ``look`` over and over until the ``with`` block ends."""
+    """Call ``look`` repeatedly until the ``with`` block ends."""
 
     def __init__(self, look):
         super().__init__()
@@ -140,7 +140,7 @@ def test_the_samples_of_a_prior_are_not_counted_as_content():
 def test_work_that_reads_a_prior_can_be_stopped():
     prior = nzip.Prior(os.urandom(3 << 20))
     compressor = stream.Compressor(prior=prior, threads=2, block_size=1 << 16)
-    compressor.compress(ENGLISH * 400)  # a block starts, behind seconds of samples
+    compressor.compress(ENGLISH * 400)  # a block starts, after seconds of samples
     job = compressor.workers._jobs[0]
     while job.watch.samples is None:
         time.sleep(0.01)

@@ -37,7 +37,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def workers() -> list[int]:
-    """Processes of Ray's that tokenize."""
+    """The Ray processes that tokenize."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -61,7 +61,7 @@ def test_each_file_gets_one_whole_file_and_what_is_there_stays(tmp_path):
     pq.write_table(pa.table({"text": TEXTS[:3]}), corpus / "a.parquet")
     (corpus / "more" / "b.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in TEXTS))
     (corpus / "c.txt").write_bytes(b"\xff\xfe not UTF-8, \x00 one document")
-    # What a killed worker leaves: a part under another name, which counts for nothing.
+    # What a killed worker leaves: partial output under another name, which does not count.
     (out / ".c.txt.tokens.parquet.0").write_bytes(b"a part")
     first = end(start(corpus, out))
     assert "3 files, 0 of them done" in first

@@ -1,4 +1,4 @@
-"""What is sound in a damaged file is written, and what is missing is named."""
+"""The intact blocks of a damaged file are written, and what is missing is reported."""
 
 import random
 
@@ -15,7 +15,7 @@ BLOCKS = [TEXT[i : i + SIZE] for i in range(0, len(TEXT), SIZE)]
 
 
 def heads(data: bytes) -> list[tuple[frame.Block, int]]:
-    """The blocks of a frame, each with the place of its header."""
+    """The blocks of a frame, each with the offset of its header."""
     _, at = frame.parse_header(data)
     found = []
     while True:
@@ -67,7 +67,7 @@ def test_one_damaged_block_is_left_out_and_named(data, number, part):
     assert content == without(number)
     first = f"{number * SIZE:,}"
     last = f"{min((number + 1) * SIZE, len(TEXT)) - 1:,}"
-    if number == 4 and part == "head":  # its size is lost with it
+    if number == 4 and part == "head":  # its size is lost too
         assert lost == [
             f"frame 1, block 4 and what follows (file bytes {at:,} to {len(data) - 1:,}):"
             f" content from byte {first} on missing"
@@ -80,7 +80,7 @@ def test_one_damaged_block_is_left_out_and_named(data, number, part):
 
 
 def test_gaps_can_be_filled_with_zeros(nzip_cli, tmp_path, data):
-    """What is behind a gap of known size is where it was; behind another one it follows."""
+    """After a gap of known size, content keeps its position; after any other gap it follows on."""
     blocks = heads(data)
     damaged = flipped(data, blocks[1][1], blocks[2][0].start, blocks[3][0].start)
     wanted = BLOCKS[0] + bytes(3 * SIZE) + BLOCKS[4]
@@ -109,7 +109,7 @@ def test_neighbours_whose_heads_are_damaged(data):
 
 @pytest.mark.parametrize("lost", [9, 60])
 def test_many_lost_blocks_are_looked_past(lost):
-    """Their heads are damaged, so that nothing tells where the next one begins."""
+    """Their headers are damaged, so nothing shows where the next one begins."""
     text = RNG.randbytes((lost + 2) << 16)
     blocks = heads(data := nzip.compress(text, "static", block_size=1 << 16))
     content, lines = recovered(flipped(data, *(at for _, at in blocks[1 : lost + 1])))

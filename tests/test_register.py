@@ -1,4 +1,4 @@
-"""``.nz`` by suffix in other programs, and the one-line recipes of the README."""
+"""Other programs recognise ``.nz`` by suffix, and the README's one-line recipes work."""
 
 import io
 import shutil
@@ -12,7 +12,7 @@ import nzip
 
 @pytest.fixture
 def archive(tmp_path):
-    """A compressed tar archive of one file, written by tarfile."""
+    """A compressed tar archive of one file, as tarfile writes it."""
     path = tmp_path / "folder.tar.nz"
     entry = tarfile.TarInfo("in/file.txt")
     entry.size = len(ENGLISH)

@@ -1,4 +1,4 @@
-"""Whatever goes in comes out: every mode, odd inputs, sizes around the limits."""
+"""Whatever goes in comes out: every mode, unusual inputs, sizes around the limits."""
 
 import re
 from pathlib import Path

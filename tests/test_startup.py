@@ -1,4 +1,4 @@
-"""Starting stays cheap: what the usual commands must not import."""
+"""Start-up stays cheap: what common commands must not import."""
 
 import subprocess
 import sys

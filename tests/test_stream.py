@@ -1,4 +1,4 @@
-"""The same frame for any chunking and any number of threads; incremental objects; limits."""
+"""The same frame for any chunks and any number of threads; incremental objects; limits."""
 
 import io
 import random
@@ -110,7 +110,7 @@ def test_max_output_is_checked_before_work_is_done(entry, monkeypatch):
             return file.read()
 
     assert run(size) == TEXTS["english"]
-    monkeypatch.setattr(stream, "decode_block", None)  # no model time may be spent
+    monkeypatch.setattr(stream, "decode_block", None)  # before any time is spent on the model
     with pytest.raises(nzip.LimitError, match=f"limit of {size - 1} bytes"):
         run(size - 1)
 

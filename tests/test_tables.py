@@ -1,4 +1,4 @@
-"""The kernel's stored tables and the rounding rule."""
+"""The tables stored in the kernel, and the rounding rule."""
 
 import math
 import sys

@@ -45,7 +45,7 @@ def test_dictionary_is_the_references(extreme):
 @pytest.mark.parametrize("width", [11, 16, 18])
 @pytest.mark.parametrize("extreme", [False, True])
 def test_windows_of_the_dictionary_are_those_of_running_m1(width, extreme):
-    """A string is in the dictionary as long as its probability reaches the least one's."""
+    """A string is in the dictionary if its probability reaches that of the least probable one."""
     model = SmallModel(2, extreme=extreme)
     tree = reference.m1_tree(model.reference())
     trie = Trie(*_predict.eqinfo_tree(model.predictor, width))
@@ -72,7 +72,7 @@ def test_windows_of_the_dictionary_are_those_of_running_m1(width, extreme):
 
 
 def test_models_of_one_mind_still_fill_a_dictionary():
-    for scale in (0, 3000):  # all bytes alike; one byte for certain
+    for scale in (0, 3000):  # all bytes equally likely; one byte certain
         model = SmallModel(3)
         model.tensors["out_mult"][:] = 0
         model.tensors["out_bias"][:] = -scale << 12
@@ -171,7 +171,7 @@ def test_aligned_windows_end_before_words(model):
     text = b"the cat, the dog and (perhaps) the bird"
     pieces = [tokenizer.id_to_bytes(i) for i in tokenizer.encode(text)]
     starts = np.cumsum([0, *map(len, pieces)])[:-1]
-    # Where a piece ends inside a word, no word began within it.
+    # If a piece ends inside a word, no word began inside the piece.
     for piece, start in zip(pieces, starts, strict=True):
         end = start + len(piece)
         inside = end < len(text) and text[end - 1 : end].isalpha() and text[end : end + 1].isalpha()
@@ -179,7 +179,7 @@ def test_aligned_windows_end_before_words(model):
 
 
 def begins_word(before, byte):
-    """With the space before it, or where letters, digits or bytes from 128 on follow others."""
+    """At the space before it, or where a letter, digit or byte from 128 on follows another kind."""
     spaces = b" \t\n\v\f\r"
     letters = (string.ascii_letters + string.digits).encode() + bytes(range(128, 256))
     if byte in spaces:
@@ -188,7 +188,7 @@ def begins_word(before, byte):
 
 
 def test_aligned_windows_are_as_written_out_here():
-    """The longest one, unless a word begins within it: then it ends before the last that does."""
+    """The longest match, unless a word begins inside it: then it ends before the last such word."""
     aligned = Tokenizer("eqinfo", align="word")
     tokenizer = Tokenizer("eqinfo")
     known = set(tokenizer.vocabulary())
@@ -295,7 +295,7 @@ def test_saved_tokenizers_need_no_model(tmp_path, tokenizer):
 
 
 def fewest(text: bytes, entries: set[bytes]) -> int:
-    """Of strings that make up a text, by trying all."""
+    """The fewest strings that make up a text, by trying all."""
     best, longest = [0], max(map(len, entries))
     for end in range(1, len(text) + 1):
         starts = range(max(0, end - longest), end)
@@ -325,7 +325,7 @@ def test_lookahead_is_for_windows_that_are_not_aligned():
 
 
 def corpus_of_words(size: int) -> list[bytes]:
-    """Documents of made-up words, some frequent and most not."""
+    """Documents of invented words, a few of them frequent."""
     rng = random.Random(11)
     syllables = [a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "an", "er")]
     words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(3000)]
@@ -552,7 +552,7 @@ def test_hugging_face_tokenizers_give_the_same_numbers(tmp_path, tokenizer):
         "".join(chr(rng.choice((32, 45, 92, 94, 93, 10, 97, 233, 0x4E2D))) for _ in range(5000)),
         "".join(map(chr, range(1, 0xD800, 7))),
         " " * 3000 + "a" * 3000 + "\\" * 3000,
-        (ENGLISH * 2000).decode(),  # 400 kB: anything but linear time would not end
+        (ENGLISH * 2000).decode(),  # 400 kB: with more than linear time it would not end
     ]
     for text in (*(t.decode() for t in (ENGLISH, CODE, SCRIPTS)), "a  b\n\n\tc", "\0\x01", *hard):
         ids = tokenizer.encode(text)
@@ -620,7 +620,7 @@ def test_datasets_map_it_in_processes_and_remember(tmp_path, monkeypatch, tokeni
     data = datasets.Dataset.from_dict({"text": texts})
     mapped = data.map(tokenize, batched=True, num_proc=2)
     assert mapped["ids"][:] == tokenizer.encode_batch(texts, add_eos=True)
-    # A map is remembered under the hash of its function, and so of the tokenizer in it.
+    # A map is cached under the hash of its function, and thus of the tokenizer in it.
     fingerprint = datasets.fingerprint.Hasher.hash
     assert fingerprint(tokenizer) == fingerprint(pickle.loads(pickle.dumps(tokenizer)))
     assert fingerprint(tokenizer) != fingerprint(Tokenizer(align="word"))

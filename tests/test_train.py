@@ -25,7 +25,7 @@ OPTIONS = loop.Options(total=160 * 16 * 30, lanes=16, segment=32, warmup=5, ever
 
 
 def columns(text, lanes=1):
-    """uint8 [T, lanes], each lane a part of the text."""
+    """uint8 [T, lanes]: each lane is a part of the text."""
     length = len(text) // lanes
     array = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length)
     return array.T.copy()
@@ -69,7 +69,7 @@ def kernel_logits(path, text):
 
 
 def test_the_float_model_is_close_to_the_kernel(tmp_path):
-    """Hashes, owners and the order of nodes are the same; the values differ by roundings."""
+    """Hashes, owners and the order of nodes agree; values differ only by rounding."""
     text = (ENGLISH + SCRIPTS)[:150]
     model = tiny(text)
     export.save(model, tmp_path / "m.safetensors", "m")
@@ -80,8 +80,8 @@ def test_the_float_model_is_close_to_the_kernel(tmp_path):
 
 
 def test_exported_integers_times_their_units_are_the_weights():
-    """The units of docs/format.md, written out: activations are in 1/21; what the blocks add up is
-    Q4, all else Q8; and a product is shifted by 12."""
+    """The units of docs/format.md, written out: activations are in 1/21; the sums over blocks are
+    Q4, everything else is Q8; and a product is shifted by 12."""
     model = tiny()
     with torch.no_grad():
         for bias in (model.enter_bias, *model.gates_bias, model.out_bias):
@@ -137,7 +137,7 @@ def test_without_rounding_the_fast_step_is_the_float_model():
 
 
 def test_rows_are_updated_by_adagrad_once_a_step():
-    """However often a step touches a row, and whatever thread does it."""
+    """However often a step touches a row, and whichever thread does it."""
     rng = torch.Generator().manual_seed(1)
     rows = torch.randint(0, 40, (300, 6), generator=rng, dtype=torch.int32)
     gradient = torch.randn(300, 16, generator=rng)
@@ -197,7 +197,7 @@ def test_a_deeper_model_computes_the_same():
 
 
 def test_a_model_can_use_the_tables_of_another_file(shards, tmp_path):
-    """It is trained without changing them, its file is small and finds them by their hash."""
+    """Training leaves the tables unchanged; the network's file is small and names them by hash."""
     export.save_tables(tiny(), tmp_path / "first.safetensors", "first")
     tables = models.load_tables(tmp_path / "first.safetensors")
     model = export.with_tables((16, 1), tables)
@@ -230,7 +230,7 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
     model = loop.train(corpus, checkpoint, TINY, OPTIONS, rows.append)
     assert rows[-1]["held"]["all"] < 4 < rows[0]["bpb"]
     rows.clear()
-    again = loop.train(corpus, checkpoint, TINY, OPTIONS, rows.append)  # it had ended: no step
+    again = loop.train(corpus, checkpoint, TINY, OPTIONS, rows.append)  # the run had ended: no step
     assert rows == []
     assert torch.equal(again.out, model.out)
     assert torch.equal(again.table, model.table)
@@ -248,7 +248,7 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shards, tmp_path):
-    """The lanes' states alone are lost; where all start afresh at each step, nothing is."""
+    """Only the lanes' states are lost; if all lanes are reset at each step, nothing is."""
     options = loop.Options(**{**vars(OPTIONS), "reset": 1.0, "every": 8, "total": 16 * 32 * 24})
     corpus = data.Corpus([shards], {"prose": 3, "code": 1}, {"prose": 0.5})
     whole = loop.train(corpus, tmp_path / "whole.ckpt", TINY, options)
@@ -291,7 +291,7 @@ def test_the_loss_is_that_of_the_whole_tree():
 
 @pytest.mark.slow
 def test_autograd_trains_as_the_fast_step_does(shards, tmp_path, monkeypatch):
-    """What a GPU runs, here on a CPU."""
+    """The code for a GPU, run here on a CPU."""
     short = loop.Options(**{**vars(OPTIONS), "total": 16 * 32 * 12, "every": 6})
     fast = loop.train(data.Corpus([shards]), tmp_path / "a.ckpt", TINY, short)
     monkeypatch.setattr(loop, "CpuEngine", loop.TorchEngine)
@@ -325,7 +325,7 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_model(shards, tmp_path):
-    """Data-parallel: both end with the same weights, and the file is written once."""
+    """Data-parallel: both processes end with the same weights, and the file is written once."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     train = ("-m", "nzip", "train", shards, "-o", tmp_path / "two", "--size", "small")
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""contrib/unnzip, the decoder without Python, gives what nzip gives and refuses what it refuses."""
+"""contrib/unnzip, the decoder without Python, accepts and refuses the same files as nzip."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def build(compiler, out, flags):
 
 @pytest.fixture(scope="module")
 def unnzip(tmp_path_factory):
-    """Runs unnzip with arguments; (exit code, stdout, stderr)."""
+    """A function that runs unnzip with arguments; (exit code, stdout, stderr)."""
     program = build(COMPILERS[0], tmp_path_factory.mktemp("unnzip") / "unnzip", "-O1")
 
     def run(*args, stdin=b"", **env):
@@ -46,7 +46,7 @@ def unnzip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """A folder with a model of random numbers that holds its tables, and the model's file."""
+    """A folder with a random model that includes its tables, and the model's file."""
     folder = tmp_path_factory.mktemp("models")
     path = folder / "tiny.safetensors"
     path.write_bytes(SmallModel(3).file())
@@ -72,7 +72,7 @@ def test_golden_frame(unnzip, row):
     if row["file"].startswith("good"):
         prior = nzip.Prior(CORPUS / "access.log")
         assert result == (0, nzip.decompress((GOLDEN / row["file"]).read_bytes()), "")
-        del prior  # in use until here
+        del prior  # referenced until here
     else:
         refused(result, row["file"])
 
@@ -114,7 +114,7 @@ def test_priors_and_their_files(unnzip, own, tmp_path):
     (tmp_path / "samples").write_bytes(prior.samples)
     (tmp_path / "prior").write_bytes(prior.dump())
     (tmp_path / "damaged").write_bytes(prior.dump()[:-1])
-    packed = nzip.compress(ENGLISH * 90, model=path, prior=prior)  # longer than what is kept ready
+    packed = nzip.compress(ENGLISH * 90, model=path, prior=prior)  # longer than the buffer
     for name in ("samples", "prior"):
         given = ["-D", CORPUS / "access.log", "-D", tmp_path / name]
         assert unnzip("-m", folder, *given, stdin=packed) == (0, ENGLISH * 90, "")
@@ -171,7 +171,7 @@ def test_nothing_of_a_last_block_goes_out_unchecked(unnzip):
     ],
 )
 def test_malformed_models_are_refused(unnzip, own, tmp_path, edit):
-    """The frame names the file: its CRCs are made with the file's own hash."""
+    """The frame names the model file: its CRCs include that file's hash."""
     data = SmallModel(3).file(edit=edit)
     (tmp_path / "bad.safetensors").write_bytes(data)
     digest = hashlib.sha256(data).digest()

@@ -1,10 +1,10 @@
-"""The released counted vocabularies, from the training shards.
+"""Counts the released vocabularies on the training shards.
 
     python tools/count_vocabulary.py SHARDS nzip/models [--align word]
 
-takes as many megabytes of each kind as ``MIX`` says, the same from each shard's beginning, counts
-the vocabulary (some four minutes of a core and 1 GB of memory), and writes it to the folder under
-the name that nzip looks it up by. ``windows.COUNTED`` has to be given the digest that is printed.
+takes the megabytes of each kind that ``MIX`` states, an equal part from the beginning of each
+shard, counts the vocabulary (about four minutes on one core and 1 GB of memory), and writes it to
+the folder under the name by which nzip looks it up. Set ``windows.COUNTED`` to the printed digest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from nzip import corpus, windows
 from nzip.tokens import Tokenizer
 
-# Mostly English prose of all sorts; megabytes.
+# Megabytes of each kind; mostly English prose of all sorts.
 MIX = {
     **{"news": 18, "web": 40, "prose": 30, "wiki": 40, "docs": 10, "code": 10},
     **{"lang": 8, "misc": 3, "data": 1, "logs": 1},

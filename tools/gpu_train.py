@@ -1,10 +1,9 @@
-"""Trains several networks and the tables that they share on one GPU, in a given time.
+"""Trains several networks and their shared tables on one GPU, in a given time.
 
     python tools/gpu_train.py SHARDS OUT --seconds 600
 
-goes on from the models in the package. SHARDS is watched while the run lasts: a shard that arrives
-is taken in, so training can begin while the rest is still on its way. docs/training.md has the
-steps around it.
+continues from the models in the package. The run watches SHARDS and adds shards as they arrive, so
+training can begin before all of them are there. docs/training.md describes the procedure.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from nzip.train.gpu import Network, SharedTables
 from nzip.train.loop import Options, rate_at
 from nzip.train.model import M1, SIZES, Config
 
-# By source: its share of the bytes read, and the share of its pieces that are laid out anew.
+# By source: its share of the bytes read, and the share of its pieces that are laid out differently.
 MIX = {
     "wiki": 26.0, "prose": 20.0, "web": 14.0, "docs": 11.0, "code": 10.5, "lang": 6.5,
     "data": 6.0, "news": 4.0, "misc": 3.2, "logs": 1.4,
@@ -40,18 +39,18 @@ RELAY = {"prose": 0.4, "wiki": 0.08, "web": 0.08, "docs": 0.05, "misc": 0.1}
 ENGLISH = ("wiki", "prose", "web", "news")
 # By network: its share of the tables' gradient.
 NETWORKS = {"nano": 0.3, "small": 0.3, "base": 0.25, "large": 0.15}
-STATE_BATCH = 10240  # the tables' states are of mean gradients over so many bytes
+STATE_BATCH = 10240  # the tables' states are for mean gradients over this many bytes
 HELD_STEPS, HELD_LANES = 128, 32  # of each source
 
 
 def read_shard(path: Path) -> tuple[str, bytes, list[tuple[int, int, int]], bytes]:
-    """(source, bytes, pieces, held-out text): a piece is its place, its length, and the place in
-    the list of the same text laid out anew, or -1. The first documents of a source's first shard
-    are held out."""
+    """(source, bytes, pieces, held-out text). A piece is its offset, its length, and the index in
+    the list of the same text laid out differently; -1 if there is none, -2 for that twin
+    itself. The first documents of a source's first shard are held out."""
     name = source_name(path)
     held, skip = Corpus.hold_out(path) if path.name.startswith(f"{name}-00") else (b"", 0)
     rng = np.random.default_rng(len(path.name))
-    share = 2 * RELAY.get(name, 0.0)  # one of the two is drawn
+    share = 2 * RELAY.get(name, 0.0)  # only one of the two is drawn
     out, pieces, size = [], [], 0
     for document in documents(path, skip=skip):
         for start in range(0, len(document), PIECE):
@@ -66,7 +65,7 @@ def read_shard(path: Path) -> tuple[str, bytes, list[tuple[int, int, int]], byte
 
 
 class Text:
-    """Batches of the shards in a folder: pieces of documents, drawn by source, on as many lanes."""
+    """Batches from the shards in a folder. Each lane reads pieces of documents, drawn by source."""
 
     def __init__(
         self, folder: Path, model: M1, args: argparse.Namespace, readers: ProcessPoolExecutor
@@ -74,7 +73,7 @@ class Text:
         steps, lanes, reset, parts = args.steps, args.lanes, args.reset, args.parts
         self.steps, self.lanes, self.reset, self.parts = steps, lanes, reset, parts
         self.folder = folder
-        self.bytes = np.empty(2_000_000_000, np.uint8)  # touched as it fills
+        self.bytes = np.empty(2_000_000_000, np.uint8)  # pages are allocated as it fills
         self.filled = 0
         self.pieces: dict[str, np.ndarray] = {}
         self.held: dict[str, bytes] = {}
@@ -92,7 +91,7 @@ class Text:
         self.pending: list = []
 
     def take_in(self, wait: bool = False) -> None:
-        """Start to read the shards that have arrived, and add those that have been read."""
+        """Start reading the shards that have arrived, and add those that have been read."""
         for path in sorted(self.folder.glob("*.txt.zst")):
             if path not in self.seen:
                 self.seen.add(path)
@@ -114,9 +113,9 @@ class Text:
                 self.held = {**self.held, name: held}  # others may be reading it
 
     def _piece(self) -> tuple[int, int]:
-        """Place and end of a piece, in whole segments."""
+        """Start and end of a piece, cut to whole segments."""
         names = list(self.pieces)
-        # Shares are of bytes: a source with long pieces is drawn less often.
+        # Shares are shares of bytes: a source with long pieces is drawn less often.
         if len(self.order) < len(names):
             self.odds = np.empty(len(names))
             for i, name in enumerate(names):
@@ -165,7 +164,7 @@ class Text:
 
 
 class Slot:
-    """Memory for one batch, from which the GPU reads."""
+    """Memory for one batch, which the GPU reads."""
 
     def __init__(self, text: Text, pinned: bool):
         steps, lanes = text.steps, text.lanes
@@ -176,7 +175,7 @@ class Slot:
 
 
 def fill(text: Text, empty: queue.Queue, full: queue.Queue) -> None:
-    """Fill slots until None comes."""
+    """Fill empty slots until None arrives."""
     looked = 0.0
     while (slot := empty.get()) is not None:
         if time.monotonic() - looked > 1:
@@ -274,7 +273,7 @@ class Run:
         return out
 
     def write(self, folder: Path) -> None:
-        """Model files, and what a longer run would go on from."""
+        """Write the model files, and the state from which a longer run could continue."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.table.data = self.tables.table.cpu()
         tables = folder / f"{self.args.tables}.safetensors"
@@ -299,32 +298,32 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--fresh", default="large", help="networks that start anew")
-    parser.add_argument("--model", default="{}-3", help="the model that a network goes on from")
-    parser.add_argument("--name", default="{}-3", help="name of what becomes of it")
-    parser.add_argument("--first", default="base-3", help="model with the tables to go on from")
+    parser.add_argument("--fresh", default="large", help="networks that start from scratch")
+    parser.add_argument("--model", default="{}-3", help="the model that a network continues from")
+    parser.add_argument("--name", default="{}-3", help="the name of the result")
+    parser.add_argument("--first", default="base-3", help="model with the tables to continue from")
     parser.add_argument("--tables", default="tables-3", help="name of the tables")
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--lanes", type=int, default=1024)
     parser.add_argument("--reset", type=float, default=1 / 64)
-    parser.add_argument("--rate", type=float, default=3.5e-3, help="of 192 units")
+    parser.add_argument("--rate", type=float, default=3.5e-3, help="for 192 units")
     parser.add_argument("--table-rate", type=float, default=0.135)
-    parser.add_argument("--state", type=float, default=1e-4, help="of all rows at first")
+    parser.add_argument("--state", type=float, default=1e-4, help="initial state of all rows")
     parser.add_argument("--states", type=Path, help="file of the rows' states")
-    parser.add_argument("--keep", type=float, default=0.5, help="share of them that is kept")
+    parser.add_argument("--keep", type=float, default=0.5, help="factor applied to those states")
     parser.add_argument("--decay", type=float, default=0.5)
-    parser.add_argument("--parts", type=int, default=8, help="threads that look rows up")
+    parser.add_argument("--parts", type=int, default=8, help="threads that look up rows")
     parser.add_argument("--report", type=float, default=30, help="seconds between reports")
-    parser.add_argument("--held", type=int, default=2048, help="bytes of a lane of held-out text")
+    parser.add_argument("--held", type=int, default=2048, help="bytes per lane of held-out text")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     args.fresh = args.fresh.split(",")
-    # Of a million: progress goes by the clock.
+    # Steps out of a million: progress follows the clock.
     args.options = Options(warmup=10_000, decay=args.decay)
     pinned = args.device == "cuda"
     began = time.monotonic()
     readers = ProcessPoolExecutor(args.parts)
-    readers.submit(int).result()  # they start before CUDA does
+    readers.submit(int).result()  # start them before CUDA
     run = Run(args.networks.split(","), args)
     text = Text(args.shards, run.model, args, readers)
     text.take_in(wait=True)

@@ -1,4 +1,4 @@
-"""Add golden frames: writes those of the table below that do not exist yet, never changes one.
+"""Adds golden frames: writes those of the table below that do not exist yet; never changes one.
 
 python tools/make_golden.py
 """
@@ -29,7 +29,7 @@ def exchanged(data: bytes) -> bytes:
 
 
 def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
-    """(name, content, options, frame if it is not what the encoder writes, what it shows)."""
+    """(name, content, options, the frame unless the encoder writes it, what it tests)."""
     english = (CORPUS / "compression.txt").read_bytes()
     log = (CORPUS / "access.log").read_bytes()
     every = bytes(range(256))
@@ -48,7 +48,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-ac-x86-light", calls, "level=1", None, "the same, light"),
         ("good-ac-x86-deep", calls, "level=9", None, "the same, deep"),
         ("good-ac-lines", english[:2000].replace(b"\n", b"\r\n"), "", None, "lines with CR LF"),
-        ("good-prior", log[:700], "prior=access.log", None, "behind a prior"),
+        ("good-prior", log[:700], "prior=access.log", None, "with a prior"),
         ("good-prior-1", english[:500], "level=1 prior=access.log", None, "another level"),
         ("good-ac-scripts", script * 12, "mode=ac", None, "many scripts"),
         ("good-ac-binary", every * 2, "mode=ac", None, "all values"),
@@ -59,7 +59,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-three-blocks", runs, "mode=static", None, "three blocks, each a run"),
         ("good-blocks-ac", (english * 30)[:150_000], *CUT, "three blocks, each learned from"),
         ("good-blocks-stored", noise, *CUT, "three blocks, stored"),
-        ("good-blocks-prior", (log * 9)[:140_000], *CUT_PRIOR, "three blocks behind a prior"),
+        ("good-blocks-prior", (log * 9)[:140_000], *CUT_PRIOR, "three blocks with a prior"),
         ("good-blocks-eqinfo", (english * 80)[:540_000], "mode=eqinfo", None, "two of windows"),
         ("good-empty", b"", "mode=ac", None, "no content"),
     ]
@@ -80,7 +80,7 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-frames", english[:200] + b"two", "", joined, "skippable frame, two frames, padding"),
         ("bad-cut", b"", "", sound[:-1], "the content check cut short"),
         ("bad-crc", b"", "", sound[:12] + bytes([sound[12] ^ 1]) + sound[13:], "a flipped bit"),
-        ("bad-garbage", b"", "", sound + b"garbage", "garbage behind the frame"),
+        ("bad-garbage", b"", "", sound + b"garbage", "garbage after the frame"),
         (
             "bad-huge",
             b"",

@@ -1,4 +1,4 @@
-"""Writes man/*.1 from the texts that --help shows.
+"""Writes man/*.1 from the --help texts.
 
 python tools/make_man.py [FOLDER]
 """
@@ -61,14 +61,14 @@ EXAMPLES = {
 
 
 def escape(text: str) -> str:
-    """Text as troff reads it."""
+    """Text escaped for troff."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     text = "".join(c if c.isascii() else f"\\[u{ord(c):04X}]" for c in text)
     return "\n".join("\\&" + line if line[:1] == "." else line for line in text.split("\n"))
 
 
 def _value(parameter: Any) -> str:
-    """What stands for a parameter's value."""
+    """The placeholder for a parameter's value."""
     if getattr(parameter, "is_flag", False):
         return ""
     if parameter.metavar:
@@ -97,7 +97,7 @@ def _option(parameter: Any) -> list[str]:
 
 
 def _command(name: str, command: Any) -> list[str]:
-    """The section of a command."""
+    """The section of one command."""
     if hasattr(command, "commands"):
         lines = []
         for inner, child in command.commands.items():
@@ -127,7 +127,7 @@ def _table(rows: dict[str, str]) -> list[str]:
 
 
 def page() -> str:
-    """nzip.1."""
+    """The text of nzip.1."""
     group = make_group()
     about = escape(" ".join((group.help or "").split()))
     lines = [

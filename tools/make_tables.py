@@ -8,7 +8,7 @@ TARGET = Path(__file__).parents[1] / "nzip" / "kernel" / "tables.h"
 
 
 def array(kind: str, name: str, values: list[int]) -> str:
-    """A C array, 16 values a line."""
+    """A C array, with 16 values per line."""
     lines = [", ".join(map(str, values[i : i + 16])) for i in range(0, len(values), 16)]
     return f"static const {kind} {name}[{len(values)}] = {{\n" + ",\n".join(lines) + "\n};\n"
 

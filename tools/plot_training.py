@@ -1,4 +1,4 @@
-"""Draws how a run of tools/gpu_train.py went: held-out bits per byte against bytes read.
+"""Plots a run of tools/gpu_train.py: held-out bits per byte against bytes read.
 
 python tools/plot_training.py docs/training.jsonl docs/training.png
 """

@@ -1,7 +1,8 @@
-/* Everything that the kernel computes, as hashes: the same lines must come from every compiler, CPU and
-   instruction set. `exact KERNEL` works on made-up models and texts, `exact KERNEL JOB [all]` also decodes and
-   encodes again the blocks of a job that run.py writes from the golden frames and the released models; without
-   `all` it leaves out the dictionaries of 16 bits and more, which take minutes where code is slow. */
+/* Prints everything that the kernel computes, as hashes: every compiler, CPU and instruction set
+   must give the same lines. `exact KERNEL` uses generated models and texts. `exact KERNEL JOB
+   [all]` also decodes and re-encodes the blocks of a job, which run.py writes from the golden
+   frames and the released models; without `all` it skips dictionaries of 16 bits and more, which
+   take minutes with slow code. */
 #include "coder.h"
 #include "made.h"
 #include "trie.h"
@@ -10,7 +11,7 @@
 
 static const nz_engine *engine;
 
-/* FNV-1a over bytes that the caller puts into a fixed order. */
+/* FNV-1a over bytes in an order that the caller fixes. */
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n) {
     const uint8_t *p = data;
     for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 0x100000001B3ull;
@@ -94,7 +95,8 @@ static void ac(const nz_model *m, int profile, const text *t) {
     free(back);
 }
 
-/* A block behind a prior, the text's first half, twice: it leaves no trace. */
+/* Codes a block twice with a prior, the first half of the text: the first time must leave no
+   trace. */
 static void behind(const nz_model *m, int profile, const text *t) {
     size_t n = 600, prior = t->size / 2, room = 17 * n + 64, size = 0;
     uint8_t *code = malloc(room), back[600];
@@ -124,7 +126,7 @@ static void eqinfo(const nz_model *m, int width, int every, const text *t) {
     free(code);
 }
 
-/* The dictionary of a width; *t is filled. */
+/* Builds the dictionary of a width in *t. */
 static void dictionary(const nz_model *m, int width, nz_trie *t) {
     uint32_t n = (uint32_t)nz_window_codewords(width);
     uint16_t *length = malloc(n * sizeof *length);
@@ -294,7 +296,7 @@ static nz_model *job_model(const nz_tables *tables) {
     return m;
 }
 
-/* Decodes each block of the golden frames and encodes it again. */
+/* Decodes each block of the golden frames and re-encodes it. */
 static void golden(int all) {
     nz_model *models[8];
     nz_trie tries[8] = {{0}};

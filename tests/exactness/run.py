@@ -1,15 +1,14 @@
-"""Is everything byte-identical, whatever compiled it and wherever it runs?
+"""Checks that everything is byte-identical, whatever compiled it and wherever it runs.
 
-python tests/exactness/run.py            each compiler once; a quarter of an hour
+python tests/exactness/run.py            once per compiler; a quarter of an hour
 python tests/exactness/run.py --native   the same without other machines: a minute or two
 python tests/exactness/run.py --all      at -O0, -O2 and -O3, and the largest dictionaries
-python tests/exactness/run.py --write    take what gcc -O2 and the portable kernel give as expected
+python tests/exactness/run.py --write    take the output of gcc -O2, portable kernel, as expected
 
 Compiles the kernel with exact.c (gcc and clang, and for aarch64 and the big-endian s390x, which run
 under qemu-user), runs it with each instruction set that the CPU has, and compares all lines with
 expected.txt. Then compresses the golden contents and random ones through the Python API with each
-kernel, 1, 2, 3 and 8 threads and writes of random sizes. What is not installed is left out and
-named.
+kernel, 1, 2, 3 and 8 threads and writes of random sizes. Skips what is not installed, and says so.
 Debian: gcc clang qemu-user gcc-aarch64-linux-gnu gcc-s390x-linux-gnu.
 """
 
@@ -51,14 +50,14 @@ def golden_rows() -> list[dict[str, str]]:
 
 
 def table_bytes(tables: models.Tables) -> bytes:
-    """The tables as exact.c reads them."""
+    """The tables in the form that exact.c reads."""
     numbers = [tables.embed, tables.ways, tables.buckets, len(tables.contexts), *tables.contexts]
     head = struct.pack(f"<{len(numbers)}I", *numbers)
     return head + bytes(tables.tensors["lines"]) + bytes(tables.tensors["absent"])
 
 
 def model_bytes(model: models.Model) -> bytes:
-    """The weights in the order in which exact.c reads them."""
+    """The weights in the order that exact.c reads."""
     tensors = model.tensors
     parts = [struct.pack("<2I", model.hidden, model.blocks)]
     for name in ORDER:
@@ -69,7 +68,7 @@ def model_bytes(model: models.Model) -> bytes:
 
 
 def write_job(path: Path) -> None:
-    """The coded blocks of the golden frames with their contents, and the models that they need."""
+    """The coded blocks of the golden frames, their contents, and the models that they need."""
     known: list[models.Model] = []
     blocks = []
     for row in golden_rows():
@@ -79,7 +78,7 @@ def write_job(path: Path) -> None:
         content = nzip.decompress(data)
         assert hashlib.sha256(content).hexdigest() == row["sha256"], row["file"]
         if frame.is_skippable(data):
-            continue  # made from frames that are here already
+            continue  # made of frames that are already included
         header, at = frame.parse_header(data)
         which = 0xFFFFFFFF
         if header.model:
@@ -112,12 +111,12 @@ def write_job(path: Path) -> None:
 
 
 def builds(args: argparse.Namespace) -> Iterator[tuple[str, list[str], list[str]]]:
-    """(name, compiler and flags, what runs the program)."""
+    """(name, compiler and flags, command that runs the program)."""
     levels = ("-O0", "-O2", "-O3") if args.all else ("-O2",)
     for compiler in ("gcc", "clang"):
         for level in levels:
             yield f"{compiler} {level}", [compiler, level], []
-        if compiler == "gcc" or not args.native:  # one of them is enough to be quick
+        if compiler == "gcc" or not args.native:  # one compiler is enough to be quick
             yield f"{compiler} -O1, ASan and UBSan", [compiler, "-O1", *SANITIZE], []
     for machine in () if args.native else ("aarch64", "s390x"):
         compiler = f"{machine}-linux-gnu-gcc"
@@ -129,10 +128,10 @@ def builds(args: argparse.Namespace) -> Iterator[tuple[str, list[str], list[str]
 def run_builds(args: argparse.Namespace, folder: Path, expected: list[str]) -> bool:
     fine = True
     for name, compiler, runner in builds(args):
-        # The largest dictionaries take minutes where code is slow.
+        # The largest dictionaries take minutes with slow code.
         everything = args.all and not runner and "San" not in name and "-O0" not in name
         if not all(shutil.which(tool) for tool in (compiler[0], *runner)):
-            print(f"left out, not installed: {name}")
+            print(f"skipped, not installed: {name}")
             continue
         program = folder / "exact"
         subprocess.run(
@@ -141,12 +140,12 @@ def run_builds(args: argparse.Namespace, folder: Path, expected: list[str]) -> b
         )
         for kernel in KERNELS:
             if not args.all and "San" in name and kernel == "portable":
-                continue  # slow; the vector kernels share most of it
+                continue  # slow, and the vector kernels share most of its code
             began = time.monotonic()
             command = [*runner, program, kernel, folder / "job", *(["all"] if everything else [])]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == SKIPPED:
-                print(f"left out, not of this CPU: {name}, {kernel}")
+                print(f"skipped, not supported by this CPU: {name}, {kernel}")
                 continue
             fine &= report(f"{name}, {kernel}", done, expected, everything, began)
     return fine
@@ -168,12 +167,12 @@ def report(
         for want, have in wrong[:5]:
             print(f"  expected {want}\n  got      {have}")
         return False
-    print(f"the same: {name} ({len(got)} lines, {time.monotonic() - began:.0f} s)", flush=True)
+    print(f"identical: {name} ({len(got)} lines, {time.monotonic() - began:.0f} s)", flush=True)
     return True
 
 
 def without_dictionaries(lines: list[str]) -> list[str]:
-    """Without what only a run with `all` prints: released models' dictionaries from 16 bits on."""
+    """The lines without those of `all` alone: released models' dictionaries of 16 bits and more."""
     start = next((i for i, line in enumerate(lines) if line.startswith("golden")), len(lines))
     rest = [
         line
@@ -188,7 +187,7 @@ def without_dictionaries(lines: list[str]) -> list[str]:
 
 
 def contents() -> Iterator[tuple[str, bytes, dict[str, object]]]:
-    """(name, content, options of the compressor)."""
+    """(name, content, options for the compressor)."""
     for row in golden_rows():
         options: dict[str, object] = {}
         for option in row["options"].split():
@@ -208,7 +207,7 @@ def contents() -> Iterator[tuple[str, bytes, dict[str, object]]]:
 
 
 def python_api() -> None:
-    """Prints a hash a content; stops where threads or pieces change one."""
+    """Print one hash per content; stop if threads or pieces change the frame."""
     rng = random.Random(12)
     for name, content, options in contents():
         seen = set()
@@ -228,7 +227,7 @@ def python_api() -> None:
                 back += decompressor.decompress(out[at : at + size])
                 at += size
             if back != content:
-                sys.exit(f"{name}: does not come back")
+                sys.exit(f"{name}: does not decode to the content")
         if len(seen) != 1:
             sys.exit(f"{name}: threads or pieces change the frame")
         print(hashlib.sha256(seen.pop()).hexdigest(), name)
@@ -242,7 +241,7 @@ def run_python() -> bool:
             capture_output=True, text=True, env={**os.environ, "NZIP_KERNEL": kernel},
         )  # fmt: skip
         if "cannot run it" in done.stderr:
-            print(f"left out, not of this CPU: Python API, {kernel}")
+            print(f"skipped, not supported by this CPU: Python API, {kernel}")
             continue
         if done.returncode:
             print(f"DIFFERS: Python API, {kernel}: {done.stderr.strip()}")

@@ -1,14 +1,15 @@
-/* libFuzzer target over the C kernel: whatever bytes come in, no decoder may crash, hang or read where it
-   must not, and what an encoder writes must decode to the same. The first byte picks what is tried. With
-   NZ_FUZZ_ADAPTIVE it is only blocks with adaptive mixing, whose tables take milliseconds to set up. Build and
-   run with `make fuzz`; with NZ_FUZZ_REPLAY, and no libFuzzer, it only tries the files that are named. */
+/* libFuzzer target for the C kernel. On any input no decoder may crash, hang or read out of bounds,
+   and what an encoder writes must decode to the same. The first byte selects the test. With
+   NZ_FUZZ_ADAPTIVE the test is always blocks with adaptive mixing, whose tables take milliseconds
+   to set up. Build and run with `make fuzz`; with NZ_FUZZ_REPLAY it does without libFuzzer and only
+   tests the files named. */
 #include "../exactness/made.h"
 #include "coder.h"
 #include "trie.h"
 
 #include <stdio.h>
 
-#define MOST 256 /* bytes of a text: the bounds are the caller's, and small ones are found faster */
+#define MOST 256 /* bytes of a text; callers set the bounds, and small ones are found faster */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,7 +36,7 @@ static void start(void) {
     free(byte);
 }
 
-/* Exactly n bytes on the heap, so that a sanitizer sees the byte behind them. */
+/* Exactly n bytes on the heap, so that a sanitizer notices access past the end. */
 static uint8_t *copy(const uint8_t *data, size_t n) {
     uint8_t *p = malloc(n ? n : 1);
     if (n) memcpy(p, data, n);
@@ -47,7 +48,7 @@ static void decode_ac(const uint8_t *in, size_t size, int kind, size_t n) {
     const nz_model *m = kind == 2 ? NULL : model.model;
     int profile = kind == 0 ? NZ_NONE : 1 + (int)(n % 3);
     need(engine->ac_decode(m, profile, in, size, text, n, 0, NULL) == 0, "ac_decode");
-    /* The text need not have this code, but it has one that decodes to it. */
+    /* The encoder need not write this code for the text, but its code must decode to the text. */
     uint8_t *out = malloc(17 * n + 64); /* a bit costs at most 16 */
     size_t length = engine->ac_encode(m, profile, text, n, out, 17 * n + 64, NULL);
     need(length <= 17 * n + 64, "ac_encode");
@@ -72,7 +73,7 @@ static void decode_static(const uint8_t *in, size_t size, size_t n) {
     free(text);
 }
 
-/* Windows of any text, and of a code that is taken as it comes. */
+/* Windows of any text, and of an arbitrary code. */
 static void eqinfo(const uint8_t *in, size_t size, int width, int every, int encode) {
     uint8_t *text = NULL, *out = malloc(8 * size + 64);
     size_t n = 0, length = size;
@@ -121,7 +122,8 @@ static void decode_trie(const uint8_t *in, size_t size, int width, size_t n) {
     free(numbers);
 }
 
-/* A dictionary's file: lengths and bytes, raw behind all single bytes, or such that they form a tree. */
+/* The file of a dictionary: lengths and bytes, either raw, after all single bytes, or made to form
+   a tree. */
 static void build_trie(const uint8_t *in, size_t size, int tree) {
     uint32_t n = 256 + (uint32_t)(size / 2);
     uint16_t *length = malloc(n * sizeof *length);
@@ -158,7 +160,7 @@ static void build_trie(const uint8_t *in, size_t size, int tree) {
     free(length);
 }
 
-/* Weights as they come: refused, or a model on which the kernel and the portable one agree. */
+/* Arbitrary weights: refused, or a model on which this kernel and the portable one agree. */
 static void build_model(const uint8_t *in, size_t size) {
     enum { H = 16, E = 16, BUCKETS = 40 };
     static const size_t weights[4] = {H * E, 3 * H * H, H * H, 256 * (H + E)}, rows[4] = {H, 3 * H, H, 256};
@@ -209,7 +211,7 @@ static void build_model(const uint8_t *in, size_t size) {
     free(absent);
 }
 
-/* The coders under any probabilities. */
+/* The coders with arbitrary probabilities. */
 static void coders(const uint8_t *in, size_t size) {
     size_t n = size / 3;
     uint8_t *bits = malloc(n + 1), *out = malloc(2 * n + 16);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""atheris target over what reads foreign bytes in Python: frames, model files, tokenizer files,
-files of tokens. Bad input must be an NzipError, quickly, and within bounds.
+"""atheris target for the code that reads untrusted bytes in Python: frames, model files, tokenizer
+files, files of tokens. Bad input must raise NzipError, quickly, and within bounds.
 
 FUZZ_TARGET=NAME tests/fuzz/python.py [libFuzzer's options] CORPUS
 
@@ -31,7 +31,7 @@ with instrumented:
     from nzip import _predict, frame, inspect, models, modes, recover, stream, windows
     from nzip.tokens import Tokenizer, files, streams
 
-LIMIT = 2000  # bytes of content: the caller's limit, kept small for speed
+LIMIT = 2000  # the caller's limit, in bytes of content, kept small for speed
 FOLDER = Path(
     tempfile.mkdtemp(prefix="nzip-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 )
@@ -57,7 +57,7 @@ def parse(data: bytes) -> None:
 
 
 def decompress(data: bytes) -> None:
-    """A file as it comes; what decodes must decode the same in pieces."""
+    """An arbitrary file; if it decodes, it must decode to the same in pieces."""
     content = nzip.decompress(data, max_output=LIMIT, threads=1)
     decompressor = stream.Decompressor(threads=1, max_output=LIMIT)
     if not frame.is_skippable(data):
@@ -71,7 +71,7 @@ def decompress(data: bytes) -> None:
 
 
 def hostile(data: bytes) -> None:
-    """Blocks with right checksums around any codes: what a hostile encoder can write."""
+    """Arbitrary codes in blocks with correct checksums: what a hostile encoder can write."""
     if len(data) < 2:
         return
     header = HEADS[data[0] % len(HEADS)]
@@ -89,29 +89,29 @@ def hostile(data: bytes) -> None:
 
 
 def recovery(data: bytes) -> None:
-    """Any damage: what comes out are blocks whose checksums are right."""
+    """Arbitrary damage: only blocks with correct checksums may be written."""
     sound = recover.Recovery(data, threads=1)
     size = sum(map(len, sound.content(LIMIT)))
     assert size <= LIMIT
 
 
 def model(data: bytes) -> None:
-    """A model file: refused, or a model that runs."""
+    """A model file: refused, or it yields a model that runs."""
     m1 = models.Model(written("model.safetensors", data))
     modes.Ac(m1, frame.AC_PLAIN).encode(b"text", _predict.Watch())
 
 
 def model_header(data: bytes) -> None:
-    """The same with a header of that text."""
+    """A model file whose header is the input."""
     model(struct.pack("<Q", len(data)) + data + bytes(40_000))
 
 
 def dictionary(data: bytes) -> None:
-    """A file of windows, its own checksums right."""
+    """A dictionary file with correct checksums."""
     width = 8 + data[0] % 13 if data else 8
     digest = bytes(32)
     body = windows.MAGIC + bytes([width]) + digest + compress(data, 1)
-    with contextlib.suppress(ValueError):  # as it says
+    with contextlib.suppress(ValueError):  # as documented
         trie = windows.unpack(body + hashlib.sha256(body).digest(), digest, width)
         assert trie.decode(trie.encode(data)) == data
 
@@ -127,7 +127,7 @@ def tokenizer(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """What lies beside a file of tokens."""
+    """The settings beside a file of tokens."""
     written("tokens.bin", data)
     written("tokens.idx", data[:200])
     written("tokens.json", data)
@@ -136,7 +136,7 @@ def settings(data: bytes) -> None:
 
 
 def index(data: bytes) -> None:
-    """An index of documents and tokens."""
+    """An index of documents, with tokens."""
     at = int.from_bytes(data[:1], "little")
     about = b'{"format":"nzip-tokens-1","tokenization":"bytes","eos":false,"sizes":[3,%d]}' % (at,)
     written("t.json", about)
@@ -146,7 +146,7 @@ def index(data: bytes) -> None:
 
 
 def tokens(data: bytes) -> None:
-    """Tokens of each kind, decoded to a size that somebody claims."""
+    """Tokens of each kind, decoded to a claimed size."""
     if len(data) < 3:
         return
     kind = STREAMS[data[0] % len(STREAMS)]
@@ -167,12 +167,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def run(target: str, data: bytes) -> None:
-    """One execution: bad input is an NzipError, all else is a finding."""
+    """One execution: bad input raises NzipError; any other exception is a finding."""
     with contextlib.suppress(nzip.NzipError):
         TARGETS[target](data)
 
 
 if __name__ == "__main__":
-    # Not an argument: libFuzzer starts this program again to merge.
+    # An environment variable, not an argument: to merge, libFuzzer starts this program again.
     atheris.Setup(sys.argv, functools.partial(run, os.environ["FUZZ_TARGET"]))
     atheris.Fuzz()

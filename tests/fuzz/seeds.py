@@ -1,7 +1,7 @@
-"""Writes the inputs that fuzzing starts from: python tests/fuzz/seeds.py FOLDER
+"""Writes the inputs from which fuzzing starts: python tests/fuzz/seeds.py FOLDER
 
-FOLDER/kernel and FOLDER/python/TARGET get sound inputs and golden frames. What is in
-tests/fuzz/seeds was made from these by running, then `make fuzz-merge`.
+FOLDER/kernel and FOLDER/python/TARGET get valid inputs and golden frames. Fuzzing from these and
+`make fuzz-merge` gave the files in tests/fuzz/seeds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
     size = int.from_bytes(model[:8], "little")
     seeds += [("model", model), ("model_header", model[8 : 8 + size])]
     lengths, last = [], []
-    for byte in range(256):  # 240 numbers are 8-bit windows' own; each byte, then no longer ones
+    for byte in range(256):  # 240 numbers belong to 8-bit windows; each byte, no longer strings
         lengths.append(1)
         last.append(byte)
     raw = np.array(lengths, "<u2").tobytes() + bytes(last)
@@ -76,7 +76,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
 
 
 def kernel_seeds() -> list[bytes]:
-    """For each target: what to try, an option, a size, then bytes of several kinds."""
+    """For each target: what to test, an option, a size, then bytes of several kinds."""
     rng = np.random.default_rng(2)
     bodies = [b"", b"the cat, the dog; the bird" * 3, bytes(60), b"\xff" * 40, rng.bytes(200)]
     return [

@@ -1,11 +1,11 @@
-"""What fails while files are written: the input stays, and nothing half-written is left.
+"""Failures while files are written: the input must stay, and nothing half-written may be left.
 
 python tests/loss/errors.py
 
-Everything is tried with buffered and with unbuffered standard output (PYTHONUNBUFFERED). Needs root
-and mount (a small tmpfs is the full disk and the unwritable folder), strace, which makes the n-th
-call of a kind fail, for every n until the program passes without it, and a C compiler for writes
-that take a few bytes. What this machine cannot do is left out and named.
+Everything is tried with buffered and unbuffered standard output (PYTHONUNBUFFERED). Needs root and
+mount (a small tmpfs serves as the full disk and the read-only folder), strace, which makes the n-th
+call of a kind fail, for every n until the program has no such call left, and a C compiler for short
+writes. Skips what this machine cannot do, and says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NZIP = [sys.executable, "-m", "nzip"]
 
 
 class Unavailable(Exception):
-    """This machine cannot do it."""
+    """Raised with the name of what this machine lacks."""
 
 
 def run(*args: str | Path, program: list[str] | None = None, **options: object) -> int:
@@ -42,14 +42,14 @@ def run(*args: str | Path, program: list[str] | None = None, **options: object) 
 
 
 def same(folder: Path, names: dict[str, bytes]) -> None:
-    """The folder holds these files and nothing else."""
+    """Assert that the folder holds these files and nothing else."""
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert found.keys() == names.keys(), sorted(found)
     assert found == names
 
 
 def mounted(work: Callable[[Path], None], options: str) -> None:
-    """Does `work` in a tmpfs."""
+    """Run `work` in a tmpfs."""
     with tempfile.TemporaryDirectory() as name:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", name]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
@@ -213,8 +213,8 @@ def failing_calls() -> str:
 
 
 def _until_it_passes(command: str, name: str, content: bytes, call: str, error: str) -> int:
-    """The n-th call fails, for n from 1 on; how many did. Of those that the interpreter makes too,
-    calls on the paths of the folder."""
+    """Make the n-th call fail, for n from 1 on; returns how many failed. If the interpreter makes
+    such calls too, only those on paths in the folder fail."""
     failures = 0
     for n in range(1, 200):
         with tempfile.TemporaryDirectory() as where:
@@ -243,7 +243,7 @@ def _until_it_passes(command: str, name: str, content: bytes, call: str, error: 
                 assert done.returncode == 0, done.stderr.decode()
                 return failures
             failures += 1
-    raise AssertionError("it never passes")
+    raise AssertionError("the program never passes")
 
 
 def main() -> int:
@@ -265,7 +265,7 @@ def main() -> int:
                 print(f"nothing lost: {scenario()}", flush=True)
             except Unavailable as reason:
                 left_out += 1
-                print(f"left out, not to be had here: {scenario.__name__} ({reason})")
+                print(f"skipped, not available here: {scenario.__name__} ({reason})")
     return 0 if left_out < 2 * len(scenarios) else 1
 
 

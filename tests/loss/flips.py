@@ -1,14 +1,14 @@
-"""Damages frames in every way of one kind; each must be found.
+"""Damages frames systematically; all damage must be detected.
 
 python tests/loss/flips.py [--sample 100000] [--seed N] [FILE ...]
 
-Small frames of every mode and level: every single-bit flip, every truncation, every byte left out
-and one put in at every place. Of larger ones (examples/corpus, or the files given): a sample of bit
-flips, truncations, bytes put in, bursts of up to 32 bits and blocks that change places. What is
-decoded in spite of the damage is counted as silent, be it the right content or not.
+Small frames of every mode and level: every single-bit flip, every truncation, every deleted byte,
+and a byte inserted at every position. Larger ones (examples/corpus, or the files given): a sample
+of bit flips, truncations, inserted bytes, bursts of up to 32 bits and swapped blocks. A damaged
+frame that decodes counts as silent, whether the content is correct or not.
 
-Not tried: a file of several frames cut between two of them, which is a sound file as with gzip, and
-the content of skippable frames, which is not nzip's.
+Not tested: a file of several frames cut between two of them, which is valid, as with gzip, and the
+content of skippable frames, which nzip does not check.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def every_damage(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield "truncations", data[:size]
     for at in range(len(data)):
         if data[at : at + 1] != data[at + 1 : at + 2]:
-            yield "bytes left out", data[:at] + data[at + 1 :]
+            yield "bytes deleted", data[:at] + data[at + 1 :]
     for at in range(len(data)):
-        if data[at] != 0x5A:  # else it may be the same file
-            yield "bytes put in", data[:at] + b"\x5a" + data[at:]
+        if data[at] != 0x5A:  # otherwise the file may be unchanged
+            yield "bytes inserted", data[:at] + b"\x5a" + data[at:]
 
 
 def blocks_of(data: bytes) -> list[tuple[int, int]]:
-    """Where the blocks lie."""
+    """Start and end of each block."""
     _, at = frame.parse_header(data)
     found = []
     while True:
@@ -77,7 +77,7 @@ def some_damage(data: bytes, count: int, rng: random.Random) -> Iterator[tuple[s
         if kind == 0:
             yield "truncations", data[:at]
         elif kind == 1:
-            yield "bytes put in", data[:at] + bytes([data[at] ^ 255]) + data[at:]
+            yield "bytes inserted", data[:at] + bytes([data[at] ^ 255]) + data[at:]
         elif kind == 2:
             for bit in range(rng.randrange(2, 33)):
                 place = min(8 * at + bit, 8 * len(data) - 1)
@@ -88,7 +88,7 @@ def some_damage(data: bytes, count: int, rng: random.Random) -> Iterator[tuple[s
             a, b = sorted(rng.sample(range(len(blocks) - 1), 2))
             (a0, a1), (b0, b1) = blocks[a], blocks[b]
             swapped = data[:a0] + data[b0:b1] + data[a1:b0] + data[a0:a1] + data[b1:]
-            yield "blocks that change places", swapped
+            yield "blocks swapped", swapped
         else:
             out[at] ^= 1 << rng.randrange(8)
             yield "bit flips", bytes(out)
@@ -104,7 +104,7 @@ def is_found(data: bytes) -> bool:
 
 
 class Reader:
-    """The bytes in small pieces, so that work on what stands behind damage is not done."""
+    """Decode in small pieces, so that no work is done on what follows the damage."""
 
     def __init__(self, data: bytes):
         self._data, self._at = data, 0

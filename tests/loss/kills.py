@@ -2,9 +2,9 @@
 
 python tests/loss/kills.py --kills 1000 [--signal KILL|TERM|INT|random] [--seed N]
 
-Each round works on a folder of small files. After the signal every file must be there as its
-input, whole, or as its output, which decodes to the input, or as both; with a signal that nzip can
-catch no temporary file may be left. The next round goes on from there, so files are met in all
+Each round works on a folder of small files. After the signal, each file's input must be there,
+complete, or its output, which must decode to the input, or both. After a signal that nzip can
+catch, no temporary file may be left. The next round continues from there, so files occur in all
 states.
 """
 
@@ -24,11 +24,11 @@ from pathlib import Path
 import nzip
 
 FILES = 12
-VERIFIED: dict[bytes, bytes] = {}  # frames that were decoded before, with their content
+VERIFIED: dict[bytes, bytes] = {}  # frames already decoded, with their content
 
 
 def listen() -> None:
-    """A background job's processes ignore SIGINT, and nzip keeps to that."""
+    """Restore SIGINT: processes of a background job ignore it, and nzip respects that."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
@@ -45,24 +45,24 @@ def make_files(folder: Path, rng: random.Random) -> dict[str, bytes]:
 
 
 def check(folder: Path, contents: dict[str, bytes], caught: bool) -> collections.Counter[str]:
-    """What was found; raises AssertionError for a loss."""
+    """What was found in the folder; raises AssertionError for a loss."""
     seen: collections.Counter[str] = collections.Counter()
     names = {path.name for path in folder.iterdir()}
     for name, content in contents.items():
         plain = packed = False
         if name in names:
-            assert (folder / name).read_bytes() == content, f"{name} is not whole"
+            assert (folder / name).read_bytes() == content, f"{name} is not complete"
             plain = True
         if f"{name}.nz" in names:
             data = (folder / f"{name}.nz").read_bytes()
             if VERIFIED.get(data) != content:
-                assert nzip.decompress(data, threads=1) == content, f"{name}.nz is not whole"
+                assert nzip.decompress(data, threads=1) == content, f"{name}.nz is not complete"
                 VERIFIED[data] = content
             packed = True
         assert plain or packed, f"{name} is lost"
         seen["both" if plain and packed else "input" if plain else "output"] += 1
     left = names - set(contents) - {f"{name}.nz" for name in contents}
-    assert all(name.endswith(".tmp") for name in left), f"what is this: {left}"
+    assert all(name.endswith(".tmp") for name in left), f"unexpected files: {left}"
     assert not (caught and left), f"temporary files are left: {left}"
     seen["temporary files"] += len(left)
     for name in left:
@@ -120,11 +120,11 @@ def main() -> int:
             code = process.wait()
             took = time.monotonic() - start
             rounds += 1
-            # Python's own way to end, where nzip has not begun: a traceback.
+            # Before nzip has started, Python ends with a traceback.
             if code == -number or b"KeyboardInterrupt" in error:
                 kills += 1
                 total[f"SIG{number.name[3:]}"] += 1
-            else:  # it was over before
+            else:  # it had already ended
                 assert code == 0, error.decode()
                 total["not in time"] += 1
                 longest = max(0.2, min(longest, 1.2 * took))

@@ -1,8 +1,8 @@
 """How long nzip takes to end after a signal, at every level: python tests/loss/signals.py FILE
 
-Compresses and decompresses FILE, some megabytes, and sends SIGINT, SIGTERM, SIGHUP or SIGQUIT at
-some moment. Nothing but the input may be left. Prints the worst and the median time from signal
-to end, for each level and in all.
+Compresses and decompresses FILE, of a few megabytes, and sends SIGINT, SIGTERM, SIGHUP or SIGQUIT
+at a random moment. Only the input may be left. Prints the worst and the median time from the signal
+to the end, for each level and overall.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def listen() -> None:
 
 
 def interrupted(args: list[str], folder: Path, number: int, delay: float) -> float | None:
-    """Seconds from the signal to the end, None if the work was over before."""
+    """Seconds from the signal to the end, or None if the work had already ended."""
     before = {path.name for path in folder.iterdir()}
     process = subprocess.Popen([*NZIP, *args], cwd=folder, preexec_fn=listen)
     while not list(folder.glob(".nzip-*.tmp")) and process.poll() is None:

@@ -3,9 +3,10 @@
 
     python tests/suites/stdlib.py
 
-nzip's names stand in their place, and nzip's frames of the same texts in that of the compressed
-data that the tests hold. Prints a line for each test that fails, with the reason where it is meant
-to, and counts; the exit code is 1 if one fails without. Needs CPython's ``test`` package.
+nzip's functions and classes replace theirs, and nzip's frames of the same texts replace the
+compressed data in the tests. Prints a line for each failing test, with the reason if the failure is
+intended, and the counts; the exit code is 1 if a test fails without one. Needs CPython's ``test``
+package.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BLOCKS = "a block is given out whole, once its checksum was found right"
 THEIRS = "it holds data of bzip2's own"
 NOT_OSERROR = "the error is FormatError, a ValueError, not OSError"
 NONE = "io.BufferedReader takes None for a size, too"
-# Tests that fail because nzip means to do otherwise.
+# Tests that fail because nzip deliberately behaves differently.
 REASONS = {
     "BZ2DecompressorTest.testDecompress": "data are b'' by default, to take out what is there",
     "BZ2DecompressorTest.testDecompressorChunksMaxsize": BLOCKS,
@@ -137,7 +138,7 @@ class Compressor(nzip.Compressor):
 
 
 class Decompressor(nzip.Decompressor):
-    """Decompressor as the tests make it."""
+    """Decompressor as the tests construct it."""
 
     def __init__(self) -> None:
         super().__init__(threads=1)
@@ -196,7 +197,7 @@ SETTINGS = ("format", "check", "preset", "filters", "memlimit")
 
 
 def _without(options: dict[str, Any]) -> dict[str, Any]:
-    """What is not a setting of lzma's own."""
+    """The arguments without lzma's own settings."""
     return {name: value for name, value in options.items() if name not in SETTINGS}
 
 
@@ -301,7 +302,7 @@ def gzip_tests() -> types.ModuleType:
 
 
 def short(test: unittest.TestCase) -> str:
-    """Class and name of a test."""
+    """The class and name of a test."""
     return ".".join(test.id().split(" ")[0].split(".")[-2:])
 
 
@@ -313,7 +314,7 @@ def flattened(suite: Any) -> list[unittest.TestCase]:
 
 
 def run(name: str, module: types.ModuleType) -> int:
-    """Print what fails, and counts; how many failed without a reason."""
+    """Print what fails, and the counts; returns how many failed without a reason."""
     tests = flattened(unittest.defaultTestLoader.loadTestsFromModule(module))
     chosen = unittest.TestSuite(test for test in tests if short(test) not in LEFT_OUT)
     result = unittest.TextTestRunner(stream=io.StringIO(), verbosity=0).run(chosen)
