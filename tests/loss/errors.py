@@ -139,7 +139,7 @@ SHORT_WRITES = """
 #define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
-/* At most 1,000 bytes at once, now and then one. */
+/* At most 1,000 bytes at once, sometimes only one. */
 ssize_t write(int fd, const void *data, size_t n) {
     static unsigned calls;
     size_t most = ++calls % 7 ? 1000 : 1;

@@ -31,18 +31,18 @@ LEFT_OUT = {
             "TestCommandLine.test_decompress_stdin_stdout",
             "TestCommandLine.test_decompress_infile_outfile",
         ),
-        "the command line of Python's gzip module, on files of gzip",
+        "the command line of Python's gzip module, with gzip files",
     ),
     "BZ2DecompressorTest.test_refleaks_in___init__": "of CPython's own objects",
 }
-JUNK = "what follows the last frame and is not zeros is an error, not passed over in silence"
-BLOCKS = "a block is given out whole, once its checksum was found right"
-THEIRS = "it holds data of bzip2's own"
+JUNK = "data after the last frame that is not zeros is an error, not silently ignored"
+BLOCKS = "a block is returned whole, once its checksum has been verified"
+THEIRS = "the test uses bzip2 or lzma data"
 NOT_OSERROR = "the error is FormatError, a ValueError, not OSError"
-NONE = "io.BufferedReader takes None for a size, too"
+NONE = "None is accepted as a size, as in io.BufferedReader"
 # Tests that fail because nzip deliberately behaves differently.
 REASONS = {
-    "BZ2DecompressorTest.testDecompress": "data are b'' by default, to take out what is there",
+    "BZ2DecompressorTest.testDecompress": "data default to b'', to return what is there",
     "BZ2DecompressorTest.testDecompressorChunksMaxsize": BLOCKS,
     "BZ2FileTest.test_read_truncated": BLOCKS,
     "BZ2FileTest.testReadLine": NONE,
@@ -83,7 +83,7 @@ REASONS = {
             "MiscellaneousTestCase.test__decode_filter_properties",
             "MiscellaneousTestCase.test__encode_filter_properties",
         ),
-        "of lzma's own formats and settings",
+        "formats and settings specific to lzma",
     ),
     **dict.fromkeys(
         (
@@ -97,12 +97,12 @@ REASONS = {
             "TestGzip.test_prepend_error",
             "TestGzip.test_read_with_extra",
         ),
-        "of gzip's own header, constants and classes",
+        "headers, constants and classes specific to gzip",
     ),
     "TestGzip.test_decompress_limited": "it looks at an attribute of CPython's own reader",
     "TestGzip.test_gzip_BadGzipFile_exception": NOT_OSERROR,
     "TestGzip.test_read_truncated": BLOCKS,
-    "TestGzip.test_seek_write": "as in bz2 and lzma, a file that is written cannot seek",
+    "TestGzip.test_seek_write": "as in bz2 and lzma, a file open for writing cannot seek",
     "CompressorDecompressorTestCase.test_decompressor_chunks_maxsize": BLOCKS,
     "FileTestCase.test_read_truncated": BLOCKS,
     "FileTestCase.test_issue21872": THEIRS,
