@@ -1015,6 +1015,15 @@ def train(
         Path | None,
         typer.Option(help="Write the tables to this file of their own, for --tables."),
     ] = None,
+    changes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --from: bytes of table rows that may change, those that the text asks for"
+            " most. The new file holds them and refers to that model's tables for all others."
+            " Default: 4M.",
+        ),
+    ] = None,
     windows: Annotated[
         bool,
         typer.Option("--windows", help="For eqinfo and tokens: M1 often starts afresh."),
@@ -1082,6 +1091,7 @@ def train(
         tables=tables,
         table_size=None if table_size is None else _parse_size(table_size),
         split=split,
+        changes=None if changes is None else _parse_size(changes),
         windows=windows,
         part=part,
         total=None if total is None else _parse_size(total),

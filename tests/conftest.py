@@ -139,7 +139,7 @@ class SmallModel:
         header: dict[str, Any] = {"__metadata__": {"format": models.FORMAT, "name": name, **meta}}
         body = b""
         for key, numbers in self.tensors.items():
-            kind, stored = ("I32", "<i4") if "_" in key else ("I8", "i1")
+            kind, stored = ("I32", "<i4") if "_" in key or key == "changed" else ("I8", "i1")
             if key in ("lines", "absent"):
                 kind, stored = "U8", "u1"
             data = numbers.astype(stored).tobytes()

@@ -314,6 +314,16 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
     assert result.returncode == 0, result.stderr
     held = [float(x) for x in re.findall(r"all ([0-9.]+)", result.stderr.decode())]
     assert held[-1] < held[0] / 2  # from "before" to the last validation
+    tuned, mine = (models.load(tmp_path / f"{name}.safetensors") for name in ("tuned", "mine"))
+    assert tuned.tables.original.digest == mine.tables.digest
+    assert tuned.path.stat().st_size < mine.path.stat().st_size / 2
+    few = nzip_cli("train", log, "-o", "few", "-T", "1", *tune, "--changes", "680")
+    assert few.returncode == 0, few.stderr
+    old, new = (
+        m.tables.tensors["lines"] for m in (mine, models.load(tmp_path / "few.safetensors"))
+    )
+    differing = [i for i in range(0, len(old), 64) if old[i : i + 64] != new[i : i + 64]]
+    assert 0 < len(differing) <= 10
     env = {"NZIP_MODEL_PATH": str(tmp_path)}
     packed = nzip_cli("compress", "--model", "tuned", stdin=ENGLISH, env=env).stdout
     result = nzip_cli("decompress", stdin=packed, env=env)

@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 import os
+import struct
 import sys
 import threading
 from pathlib import Path
@@ -41,13 +42,16 @@ SHIPPED = Path(__file__).parent
 
 
 class _File:
-    """A model file, mapped and checked: its header and tensors."""
+    """A model file, mapped and checked: its header and tensors.
 
-    def __init__(self, path: Path):
+    access: ``mmap.ACCESS_COPY`` for tensors that may be written to, here alone.
+    """
+
+    def __init__(self, path: Path, access: int = mmap.ACCESS_READ):
         self.path = path
         with path.open("rb") as stream:
             try:
-                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                data = mmap.mmap(stream.fileno(), 0, access=access)
             except ValueError as error:  # an empty file cannot be mapped
                 raise ModelFileError(f"{path}: empty model file") from error
         self.digest = hashlib.sha256(data).digest()
@@ -79,6 +83,7 @@ class Tables:
 
     def __init__(self, file: _File):
         self.path, self.digest = file.path, file.digest
+        self.original = self  # what ``changed_by`` began with
         try:
             self.contexts = [int(x) for x in file.meta["contexts"].split(",")]
             self.embed, self.ways, self.buckets = (
@@ -96,11 +101,35 @@ class Tables:
             and 1 <= self.buckets < 1 << 31
         ):
             raise ModelFileError(f"{file.path}: a shape outside the format's limits")
-        row = 1 + self.embed // 2
+        self._absent_shape = len(self.contexts), 1 + self.embed // 2
         self.tensors = {
             "lines": file.tensor("lines", "U8", self.buckets, BUCKET),
-            "absent": file.tensor("absent", "U8", len(self.contexts), row),
+            "absent": file.tensor("absent", "U8", *self._absent_shape),
         }
+
+    def changed_by(self, file: _File) -> Tables:
+        """These tables with the buckets that a model's file has anew.
+
+        Memory is taken for the pages that change; the others are shared. Raises ModelFileError.
+        """
+        copied = _File(self.path, mmap.ACCESS_COPY)
+        if copied.digest != self.digest:
+            raise ModelFileError(f"{self.path} has changed")
+        tables = Tables(copied)
+        tables.original = self.original
+        tables.tensors["absent"] = file.tensor("absent", "U8", *self._absent_shape)
+        try:
+            count = int(file.header["changed"]["shape"][0])
+        except MALFORMED as error:
+            raise ModelFileError(f"{file.path}: no valid tensor changed") from error
+        places, lines = file.tensor("changed", "I32", count), tables.tensors["lines"]
+        new, before = file.tensor("lines", "U8", count, BUCKET), -1
+        for i, (place,) in enumerate(struct.iter_unpack("<i", places)):
+            if not before < place < self.buckets:
+                raise ModelFileError(f"{file.path}: changed buckets out of order")
+            lines[BUCKET * place : BUCKET * (place + 1)] = new[BUCKET * i : BUCKET * (i + 1)]
+            before = place
+        return tables
 
 
 class Model:
@@ -111,6 +140,8 @@ class Model:
         self.path, self.digest, self.name = path, file.digest, file.name
         self.refers = "tables" in file.meta  # to the tables in another file
         self.tables = _holder(file) if self.refers else Tables(file)
+        if self.refers and "changed" in file.header:
+            self.tables = self.tables.changed_by(file)
         embed = self.tables.embed
         try:
             hidden, blocks = file.header["enter"]["shape"][0], file.header["gates"]["shape"][0]

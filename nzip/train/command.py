@@ -50,6 +50,9 @@ def parse_weights(option: str, text: str | None) -> dict[str, float] | None:
     return weights
 
 
+CHANGES = 4_000_000  # bytes of buckets that fine-tuning may change, each with its number
+
+
 def _model_file(path: Path) -> Path:
     """The path with the suffix of model files. Raises FileNotFoundError without its folder."""
     if path.suffix != SUFFIX:
@@ -68,6 +71,7 @@ def run(
     tables: str | None,
     table_size: int | None,
     split: Path | None,
+    changes: int | None,
     windows: bool,
     part: int,
     total: int | None,
@@ -88,7 +92,9 @@ def run(
     start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
     it one of SIZES is trained anew. tables: the name or file of tables that are used as they are;
     the new file refers to them. table_size: bytes of new ones. split: a file that gets the tables,
-    to which the new one refers. begin: the share of each source that is passed over at first.
+    to which the new one refers. changes: bytes of rows that fine-tuning may change, 4 MB without
+    it; only those are in the new file, which refers to the tables of ``start`` for all others.
+    begin: the share of each source that is passed over at first.
     windows: train for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``,
     where windows of that model begin. relay: shares of sources that get other line breaks.
     """
@@ -111,6 +117,8 @@ def run(
         split = _model_file(split)
         if tables:
             raise ValueError("--tables and --split exclude each other")
+    if changes is not None and (start is None or tables or split):
+        raise ValueError("--changes needs --from, and neither --tables nor --split")
     if size not in (None, *SIZES):
         raise ValueError(f"--size must be one of {', '.join(SIZES)}")
     keep_freed_memory()
@@ -124,6 +132,7 @@ def run(
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     console = Console(stderr=True, quiet=not first)
     held = corpus.held_out()
+    original: models.Tables | None = None  # which the new file refers to for what did not change
     if start is None:
         options = Options(seed=seed, patience=patience)
         shape = SIZES[size or ("windows" if windows else "base")]
@@ -147,6 +156,8 @@ def run(
         if tables and models.load_tables(tables).digest != source.tables.digest:
             raise ValueError(f"{start} has other tables than {tables}")
         initial = load(source, frozen=bool(tables))
+        if not tables and not split:
+            original = source.tables.original
         cut = part if windows else 0
         before = {name: evaluate(initial, text, segment=cut) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
@@ -195,7 +206,8 @@ def run(
 
     path = checkpoint or output.with_suffix(".ckpt")
     with bar:
-        model = train(corpus, path, initial, options, report, device, cuts)
+        most = (changes or CHANGES) // (models.BUCKET + 4) if original else None
+        model = train(corpus, path, initial, options, report, device, cuts, most)
     if not first:
         return
     model.to("cpu")
@@ -203,7 +215,7 @@ def run(
         save_tables(model, split, split.stem)
         model.config.frozen = models.load_tables(os.fspath(split)).digest.hex()
         console.print(f"wrote {split}")
-    save(model, output, output.stem)
+    save(model, output, output.stem, original)
     for name, text in held.items():
         rounded = evaluate(model, text, segment=options.part)
         exact = evaluate(model, text, quantise=False, segment=options.part)

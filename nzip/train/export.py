@@ -181,11 +181,30 @@ def save_tables(model: M1, path: Path, name: str) -> None:
     _write(path, {"name": name, **_tables_meta(model.config.tables)}, table_integers(model))
 
 
-def save(model: M1, path: Path, name: str) -> None:
-    """Write a model file, with the tables unless the model uses those of another file."""
+@torch.no_grad()
+def _changes(model: M1, tables: models.Tables) -> dict[str, np.ndarray]:
+    """The tensors of the buckets that differ from a file's, as tables or the model's have them."""
+    before = M1(Config(16, 1, shape_of(tables)))
+    _take_tables(before, tables)
+    contexts, buckets = len(tables.contexts), tables.buckets
+    differs = (model.table[contexts:] != before.table[contexts:]).view(buckets, -1).any(dim=1)
+    changed = differs.nonzero().flatten().numpy().astype(np.int32)
+    whole = table_integers(model)
+    return {"changed": changed, "lines": whole["lines"][changed], "absent": whole["absent"]}
+
+
+def save(model: M1, path: Path, name: str, original: models.Tables | None = None) -> None:
+    """Write a model file, with the tables unless the model uses those of another file.
+
+    original: tables in a file of their own that the model's began with; only what differs from
+    them is written.
+    """
     config, tensors = model.config, integers(model)
     meta = {"name": name, "tables": config.frozen}
-    if not config.frozen:
+    if original:
+        meta["tables"] = original.digest.hex()
+        tensors |= _changes(model, original)
+    elif not config.frozen:
         meta = {"name": name, **_tables_meta(config.tables)}
         tensors |= table_integers(model)
     _write(path, meta, tensors)

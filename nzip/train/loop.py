@@ -26,7 +26,7 @@ from torch import Tensor
 from .. import _cell
 from .data import Corpus, Cuts
 from .model import M1, Config
-from .step import Lanes, Prepared, Rows, count_owners
+from .step import Lanes, Prepared, Rows, count_owners, rows_to_change
 
 
 @dataclass
@@ -372,10 +372,12 @@ def train(
     report: Callable[[dict], None] = lambda row: None,
     device: str = "cpu",
     cuts: Cuts | None = None,
+    buckets: int | None = None,
 ) -> M1:
     """Train M1, resuming from ``checkpoint`` if it exists, and return the model.
 
     start: a model to go on from, or the shape of a new one. cuts: see ``Corpus.batches``.
+    buckets: of ``start``'s tables, how many may change; None: all.
     report: gets a dict for each step: step, steps, bpb (running), rate (bytes a second, validation
     left out), and where validated also ``held`` (bits per byte by source). The checkpoint that
     stands before the rate falls is kept: see ``stable_checkpoint``.
@@ -395,6 +397,11 @@ def train(
         trainer = Trainer(corpus, model, options, rank, world, cuts)
         if checkpoint.exists():
             trainer.restore(checkpoint)
+        elif buckets is not None:
+            sample = corpus.batches(64, 4096, options.seed, 0.0, options.begin)
+            changing = rows_to_change(sample, model, min(options.sample, options.total), buckets)
+            state = trainer.engine.row_state()
+            state[~changing.to(state.device)] = math.inf  # so that their steps are zero
         held = corpus.held_out()
         stable = stable_checkpoint(checkpoint)
         best, best_weights, misses = math.inf, None, 0

@@ -235,3 +235,34 @@ def count_owners(
     order = np.argsort(-found["count"].astype(np.int64), axis=1, kind="stable")[:, : tables.ways]
     check = np.take_along_axis(found["check"], order, axis=1)
     return torch.from_numpy(check.astype("<u2").view("<i2"))
+
+
+def rows_to_change(
+    batches: Iterator[tuple[np.ndarray, np.ndarray]], model: M1, total: int, buckets: int
+) -> Tensor:
+    """The rows of the ``buckets`` that a text asks for most often, bool [rows].
+
+    The rows for contexts that own none are among them, beyond that number. batches, total: as in
+    ``count_owners``.
+    """
+    tables = model.config.tables
+    counts = torch.zeros(len(model.table), dtype=torch.int32)
+    trails: np.ndarray | None = None
+    done = 0
+    for batch, fresh in batches:
+        if trails is None:
+            trails = np.zeros((len(batch), _cell.TRAIL), np.uint8)
+        trails[fresh] = 0
+        rows = model.find_rows(np.ascontiguousarray(batch.T), trails).flatten()
+        counts.index_add_(0, rows, torch.ones_like(rows))
+        done += batch.size
+        if done >= total:
+            break
+    contexts = len(tables.contexts)
+    asked = counts[contexts:].view(tables.buckets, tables.ways).sum(dim=1)
+    most, places = asked.topk(min(buckets, tables.buckets))
+    chosen = torch.zeros(tables.buckets, dtype=torch.bool)
+    chosen[places[most > 0]] = True
+    return torch.cat(
+        [torch.ones(contexts, dtype=torch.bool), chosen.repeat_interleave(tables.ways)]
+    )
