@@ -4,7 +4,8 @@
 
 takes as many megabytes of each kind as ``MIX`` says, the same from each shard's beginning, counts
 the vocabulary (some four minutes of a core and 1 GB of memory), and writes it to the folder under
-the name that nzip looks it up by. ``windows.COUNTED`` has to be given the digest that is printed.
+the name that nzip looks it up by. The digest that is printed goes into ``COUNTED`` of
+nzip/modes/dictionary.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nzip import corpus, windows
+from nzip import corpus
+from nzip.modes import dictionary
 from nzip.tokens import Tokenizer
 
 # Mostly English prose of all sorts; megabytes.
@@ -43,7 +45,7 @@ def main() -> None:
         limit=sum(MIX.values()) * 1_000_000,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
-    windows.keep(options.folder, tokenizer.digest, 16, tokenizer.packed())
+    dictionary.keep(options.folder, tokenizer.digest, 16, tokenizer.packed())
     print(tokenizer.digest.hex())
 
 
