@@ -32,8 +32,8 @@ import tokenizers
 from timing import best
 
 from nzip import _predict, corpus, models, reference
+from nzip._trie import Trie
 from nzip.m2 import padded
-from nzip.modes import dictionary
 from nzip.tokens import Tokenizer, export
 from nzip.tokens.tokenizations import EqInfo
 
@@ -243,7 +243,7 @@ def main() -> None:
     start = time.perf_counter()
     lengths, last = _predict.eqinfo_tree(model.predictor, 16)
     middle = time.perf_counter()
-    dictionary.Trie(lengths, last)
+    Trie(lengths, last)
     end = time.perf_counter()
     print(f"\nW = 16: dictionary from M1 {middle - start:.2f} s, its trie {end - middle:.3f} s")
 

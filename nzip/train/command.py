@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .. import models
@@ -146,7 +145,8 @@ def run(
     )
     cuts = window_starts(start) if windows and start else None
     path = checkpoint or output.with_suffix(".ckpt")
-    with _Report(console, options.total // (options.lanes * options.segment)) as report:
+    report = _Report(console, options.total // (options.lanes * options.segment))
+    with report.bar:
         model = train(corpus, path, initial, options, report.row, device, cuts)
     if first:
         model.to("cpu")
@@ -197,35 +197,23 @@ def _grown(model: M1, size: str | None, seed: int) -> M1:
 
 
 class _Report:
-    """A progress bar, and a line for each validation; a context manager."""
+    """A progress bar, to be used as a context manager, and a line for each validation."""
 
     def __init__(self, console: Console, steps: int):
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = console
-        self._bar = Progress(
+        self.bar = Progress(
             TextColumn("{task.completed}/{task.total} steps"),
             BarColumn(),
             TextColumn("{task.fields[state]}"),
             console=console,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(
+        self._task = self.bar.add_task(
             "train", total=steps, state="choosing who owns the tables' rows"
         )
         self._held, self._first, self._began = "", 0, 0.0
-
-    def __enter__(self) -> _Report:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def row(self, row: dict) -> None:
         """Show what the training loop says."""
@@ -239,7 +227,7 @@ class _Report:
             # Measuring counts in: it comes again as often as it came.
             left = (row["steps"] - row["step"]) * (time.monotonic() - self._began) / done
             state += f", {clock(left)} left"
-        self._bar.update(self._task, completed=row["step"], total=row["steps"], state=state)
+        self.bar.update(self._task, completed=row["step"], total=row["steps"], state=state)
 
 
 def _write(model: M1, output: Path, split: Path | None, console: Console) -> None:
