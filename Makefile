@@ -79,4 +79,4 @@ fuzz-merge: $(FUZZ)/kernel  ## add to the seeds what reaches code that they do n
 	  tests/fuzz/seeds/python/$$target $(FUZZ)/corpus/$$target || exit 1; done
 
 clean:            ## remove what a build leaves
-	rm -rf build dist *.egg-info nzip/*.so
+	rm -rf build dist *.egg-info nzip/*.so nzip/train/*.so

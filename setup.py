@@ -25,7 +25,7 @@ if os.environ.get("NZIP_WARNINGS_AS_ERRORS"):
 def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Extension:
     return Extension(
         f"nzip.{name}",
-        [f"nzip/{name}.pyx", *sources],
+        [f"nzip/{name.replace('.', '/')}.pyx", *sources],
         include_dirs=["nzip", "nzip/kernel"],
         depends=files(
             *(folder + kind for folder in (KERNEL, TRAIN) for kind in ("*.h", "*.inc")),
@@ -46,7 +46,7 @@ setup(
                 "_predict", KERNEL + "model.c", KERNEL + "filter.c", *files(KERNEL + "engine_*.c")
             ),
             extension(
-                "_cell",
+                "train._cell",
                 *files(TRAIN + "*.c"),
                 more_flags=flags and ["-fno-trapping-math", "-fno-math-errno", "-Wno-psabi"],
             ),

@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         library = build(Path(folder))
-        from nzip import _predict, models, modes
+        from nzip import _predict, levels, models
 
         texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
         size = sum(map(len, texts))
@@ -90,7 +90,7 @@ def main() -> None:
         print("| level | | " + " | ".join(PARTS) + " | all |")
         print("|---|---|" + "---:|" * (len(PARTS) + 1))
         for level in arguments.levels:
-            chosen = modes.LEVELS[level]
+            chosen = levels.LEVELS[level]
             model = models.load(chosen.model).predictor
             codes: list[bytes] = []
 

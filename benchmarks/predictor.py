@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import nzip
-from nzip import models, modes
+from nzip import levels, models
 
 BLOCKS = [1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22]
 ROWS = [
@@ -41,7 +41,7 @@ def measure(options: dict[str, object], paths: list[str], runs: int) -> list[flo
     total = [0.0] * 4
     block = options.pop("block", None)
     if block:
-        modes.LEVELS[6] = modes.LEVELS[6]._replace(block_size=block)
+        levels.LEVELS[6] = levels.LEVELS[6]._replace(block_size=block)
     for path in paths:
         data = Path(path).read_bytes()
         best = [float("inf")] * 2

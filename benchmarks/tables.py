@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from nzip.cli import _parse_size
+from nzip.cli.options import parse_size
 from nzip.train import loop
 from nzip.train.command import parse_weights
 from nzip.train.data import Corpus
@@ -42,7 +42,7 @@ def run(corpus: Corpus, variant: str, total: int, sample: int, seed: int) -> Non
     tables = Tables(
         embed=int(parts.get("embed", 48)),
         ways=int(parts.get("ways", 2)),
-        buckets=_parse_size(parts.get("size", "32M")) // 64,
+        buckets=parse_size(parts.get("size", "32M")) // 64,
     )
     if "contexts" in parts:
         tables.contexts = [int(x) for x in parts["contexts"].split(",")]
@@ -82,7 +82,7 @@ def main() -> None:
     print("| variant | " + " | ".join(head) + " |")
     print("|---" + "|---:" * len(head) + "|")
     for variant in args.variants:
-        run(corpus, variant, _parse_size(args.bytes), _parse_size(args.sample), args.seed)
+        run(corpus, variant, parse_size(args.bytes), parse_size(args.sample), args.seed)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,11 @@ import tiktoken
 import tokenizers
 from timing import best
 
-from nzip import _predict, corpus, models, reference, windows
+from nzip import _predict, corpus, models, reference
+from nzip._trie import Trie
 from nzip.m2 import padded
 from nzip.tokens import Tokenizer, export
-from nzip.tokens.streams import EqInfo
+from nzip.tokens.tokenizations import EqInfo
 
 KINDS = ("news", "web", "prose", "wiki")
 SPLIT = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -243,7 +244,7 @@ def main() -> None:
     start = time.perf_counter()
     lengths, last = _predict.eqinfo_tree(model.predictor, 16)
     middle = time.perf_counter()
-    windows.Trie(lengths, last)
+    Trie(lengths, last)
     end = time.perf_counter()
     print(f"\nW = 16: dictionary from M1 {middle - start:.2f} s, its trie {end - middle:.3f} s")
 

@@ -22,7 +22,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .file import NzipFile, open
+    from .nzipfile import NzipFile, open
     from .prior import Prior
     from .register import register
     from .stream import Compressor, Decompressor, compress, decompress
@@ -55,8 +55,8 @@ _LATE = {
     "Decompressor": "stream",
     "compress": "stream",
     "decompress": "stream",
-    "NzipFile": "file",
-    "open": "file",
+    "NzipFile": "nzipfile",
+    "open": "nzipfile",
     "Prior": "prior",
     "register": "register",
 }

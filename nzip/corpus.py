@@ -1,4 +1,4 @@
-"""Files of text: found, opened by what they hold, and cut into documents."""
+"""Files of text: opened by what they hold, and cut into documents."""
 
 from __future__ import annotations
 
@@ -12,25 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import MALFORMED, FormatError
-from .files import STDIO, stdin_bytes
 from .frame import MAGIC, OTHERS, is_skippable
+from .inputs import STDIO, stdin_bytes
 
 SPLITS = ("file", "nul", "lines", "jsonl")
 PARQUET = b"PAR1"
 HEAD = 8  # bytes that tell what a file is
-
-
-def find_files(paths: list[Path]) -> list[Path]:
-    """Files among ``paths`` and, in order of name, under the folders among them. Raises
-    FileNotFoundError if there are none, or for one that is not there."""
-    files: list[Path] = []
-    for path in paths:
-        if path != STDIO:
-            path.stat()
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise FileNotFoundError("no files found")
-    return files
 
 
 def kind(head: bytes) -> str:
@@ -48,7 +35,7 @@ def kind(head: bytes) -> str:
 def _opened(source: IO[bytes], known: str) -> Any:
     """A reader of the content. Raises FormatError for what is not opened here."""
     if known == "nzip":
-        from .file import NzipFile
+        from .nzipfile import NzipFile
 
         return NzipFile(source)
     if known == "gzip":
@@ -289,7 +276,7 @@ def file_size(path: Path) -> int:
             content = int.from_bytes(stream.read(), "little")  # of the last member, modulo 2^32
             return content if content > size else 4 * size
     if known == "nzip":
-        from .inspect import inspect_file
+        from . import info
 
-        return int(inspect_file(path)["content"])
+        return int(info.read_file(path)["content"])
     return 4 * size if known in ("xz", "bzip2", "zstd") else size

@@ -44,3 +44,12 @@ MALFORMED = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(IndexError, OverflowError, RecursionError),
 )
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return " ".join(str(error).split()) or type(error).__name__

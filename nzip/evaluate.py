@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _predict
+from .levels import DEFAULT_LEVEL, LEVELS, PLAIN_BLOCK
 from .models import Model
-from .modes import DEFAULT_LEVEL, LEVELS, PLAIN_BLOCK
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,5 @@
-"""The byte layout of a .nz file, and nothing else. Specified in docs/format.md."""
+"""The byte layout of a .nz file, and nothing else. Part of the format: specified in docs/format.md,
+held by the golden frames; every number here is what files out there were written with."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ STATIC = 4
 EQINFO = 5
 AC_PLAIN = 6  # M1 alone
 MIXED = (AC_LIGHT, AC_FULL, AC_DEEP)
+PROFILES = {AC_LIGHT: "light", AC_FULL: "full", AC_DEEP: "deep"}
 CODINGS = {**dict.fromkeys((*MIXED, AC_PLAIN), "ac"), STATIC: "static", EQINFO: "eqinfo"}
 WITH_PRIOR = 8  # added to one of MIXED: blocks are coded behind a prior
 WITH_MODEL = {*MIXED, AC_PLAIN, EQINFO}
@@ -46,6 +48,7 @@ OTHERS = {
 MAX_BLOCK = 1 << 24  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
+MAX_DICTIONARY = 20  # bits of the windows of a dictionary; 2^20 are some 10 MB in memory
 DEFAULT_WINDOW = 16
 MAX_RESET_EVERY = 255  # windows
 MODEL_PREFIX = 2  # bytes of the model's SHA-256 in the header, and as many of the prior's

@@ -19,6 +19,7 @@ from zlib import crc32
 from . import _predict, frame, models
 from ._predict import Watch
 from .errors import ChecksumError, FormatError, LimitError, PriorNotFoundError, TruncatedError
+from .levels import check_level
 
 MAGIC = b"\x8fNP\x10"  # of a prior file
 MAX_PRIOR = 1 << 24  # bytes of samples
@@ -84,15 +85,11 @@ class Prior:
             self.samples = b"".join(bytes(sample) + b"\n" for sample in samples)
         if not 0 < len(self.samples) <= MAX_PRIOR:
             raise ValueError(f"a prior of {len(self.samples)} bytes (1 to {MAX_PRIOR} are allowed)")
-        from . import modes
-
-        if level not in modes.LEVELS:
-            raise ValueError(f"level {level} is not in 1..9")
+        chosen = check_level(level)
         self.level = level
         self.digest = hashlib.sha256(self.samples).digest()
         self._idle: dict[tuple[bytes, int, int], list[_predict.Warm]] = {}
         self._lock = threading.Lock()
-        chosen = modes.LEVELS[level]
         self._coding = chosen.coding
         self._model = models.load(chosen.model)
         what = bytes([chosen.coding]) + self._model.digest + self.digest

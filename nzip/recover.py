@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from zlib import crc32
 
-from . import frame, models, modes
+from . import frame, models
 from ._predict import Watch
 from .errors import (
     FormatError,
@@ -25,16 +25,16 @@ from .errors import (
     NzipError,
     TruncatedError,
 )
-from .modes import Context, contexts_at
+from .levels import BLOCK_SIZES
+from .modes import Context, contexts_at, decode_block
 from .prior import in_use
-from .stream import CHUNK, Workers, decode_block
+from .stream import CHUNK
+from .workers import Workers
 
 # Blocks lost in a row behind which the next one is still recognised: each number more is one more
 # chance in 2^32 that some bytes look like a block. With a damaged header there are many contexts.
 MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
-# To which the encoder cuts blocks.
-SIZES = {modes.PLAIN_BLOCK, *(level.block_size for level in modes.LEVELS.values())}
 ZEROS = re.compile(rb"\0*\Z")
 
 
@@ -192,7 +192,7 @@ class _Survey:
                 if context and index == 0 and len(context.packed) == size:
                     return self._blocks(context, at, context in own)
         for seeds in (_seeds(own, 0, MAX_LOST), self._every):
-            found = self._search(seeds, at + 4, SIZES, self._behind(at))
+            found = self._search(seeds, at + 4, BLOCK_SIZES, self._behind(at))
             if found:
                 return self._blocks(found[1], at, found[1] in own)
         for context in own:  # a first block that is damaged, but whose size can be believed
@@ -234,7 +234,7 @@ class _Survey:
                 continue
             end = self._behind(at)
             seeds = _seeds([context], index, MAX_LOST)
-            found = self._search(seeds, at, sizes or SIZES, end)
+            found = self._search(seeds, at, sizes or BLOCK_SIZES, end)
             if found is None:
                 what = f"frame {self._frame}, block {index} and what follows"
                 self._lose(what, at, end, None)

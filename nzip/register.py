@@ -6,7 +6,7 @@ import shutil
 import tarfile
 from typing import IO, Any
 
-from .file import NzipFile
+from .nzipfile import NzipFile
 
 
 def _unpack(filename: str, extract_dir: str, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 python tests/mutants.py [WORD ...]    those whose room or file contains one of these words, or all
     --jobs N                          run N at once; default: as many as there are cores
+    --check                           run nothing; is each fault's place found in the source once?
 
 For each fault, the tests that should notice it are run; a fault that they miss survives. The exit
 code is 1 if a fault survives without a stated reason, or if its place in the source is gone. Faults
@@ -28,11 +29,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "temp.*", "lib.*")
 SECONDS = 240  # a run that takes longer counts as hanging
-# The C files of the extension modules.
+# The C files of the extension modules; all others belong to the last.
 MODULES = {
-    "_coder": ["coder.c"],
-    "_trie": ["trie.c"],
-    "_predict": ["model.c", "filter.c", "engine_*.c"],
+    "_coder": ["kernel/coder.c"],
+    "_trie": ["kernel/trie.c", "tokens/count.c"],
+    "_predict": ["kernel/model.c", "kernel/filter.c", "kernel/engine_*.c"],
 }
 
 
@@ -136,64 +137,64 @@ MUTANTS = [
     # ---- files
     Mutant(
         "files",
-        "nzip/files.py",
+        "nzip/cli/job.py",
         "if unpacked != original:",
         "if False:",
         "test_output.py -k an_input_is_kept",
     ),
     Mutant(
         "files",
-        "nzip/files.py",
+        "nzip/cli/job.py",
         "    return crc, size\n",
         "    return 0, size\n",
         "test_output.py -k compared_byte_by_byte",
     ),
     Mutant(
         "files",
-        "nzip/output.py",
+        "nzip/atomic.py",
         "            os.fsync(stream.fileno())\n",
         "",
         "test_output.py -k synced",
     ),
     Mutant(
         "files",
-        "nzip/output.py",
+        "nzip/atomic.py",
         "opener = functools.partial(os.open, mode=0o600)",
         "opener = functools.partial(os.open, mode=0o666)",
         "test_output.py -k owners_alone",
     ),
     Mutant(
         "files",
-        "nzip/output.py",
+        "nzip/atomic.py",
         "        if stat.S_ISREG(mode) and not replace:\n            raise _exists(path)\n",
         "",
         "test_output.py -k before_any_work",
     ),
     Mutant(
         "files",
-        "nzip/file.py",
+        "nzip/nzipfile.py",
         "offset += self._index().size",
         "offset += self._index().size + 1",
-        "test_file.py -k 'seek and not decodes'",
+        "test_nzipfile.py -k 'seek and not decodes'",
     ),
     # ---- levels and models
     Mutant(
         "levels",
-        "nzip/modes/__init__.py",
+        "nzip/levels.py",
         "6: Level(models.SMALL,",
         "6: Level(models.BASE,",
         "test_roundtrip.py -k levels_are",
     ),
     Mutant(
         "levels",
-        "nzip/modes/__init__.py",
+        "nzip/levels.py",
         "frame.AC_DEEP, 1 << 22)",
         "frame.AC_DEEP, 1 << 21)",
         "test_roundtrip.py -k levels_are",
     ),
     Mutant(
         "levels",
-        "nzip/modes/__init__.py",
+        "nzip/levels.py",
         "slots = 16 << min(bits + coding, max(bits, 22))",
         "slots = 4 << min(bits + coding, max(bits, 22))",
         "test_habits.py -k is_what_it_takes",
@@ -238,8 +239,8 @@ MUTANTS = [
     Mutant(
         "tokens",
         "nzip/tokens/command.py",
-        'if count and split == "nul":',
-        'if count > 1 and split == "nul":',
+        'if number and split == "nul":',
+        'if number > 1 and split == "nul":',
         "test_corpus.py -k 'files_of_tokens and bytes'",
     ),
     Mutant(
@@ -280,14 +281,14 @@ MUTANTS = [
     ),
     Mutant(
         "train",
-        "nzip/train/export.py",
+        "nzip/train/modelfile.py",
         '"gates": 256 << SCALE_SHIFT,',
         '"gates": 128 << SCALE_SHIFT,',
         "test_train.py -k exported_integers",
     ),
     Mutant(
         "train",
-        "nzip/train/export.py",
+        "nzip/train/modelfile.py",
         "BIAS_UNITS[name]).round()",
         "BIAS_UNITS[name]).floor()",
         "test_train.py -k exported_integers",
@@ -309,37 +310,37 @@ MUTANTS = [
     ),
     Mutant(
         "bench",
-        "nzip/cli.py",
+        "nzip/cli/measure.py",
         "    if bad:\n        raise typer.Exit(1)\n",
         "",
         "test_cli.py -k fails_loudly",
     ),
     Mutant(
         "bench",
-        "nzip/modes/__init__.py",
-        'default = models.WINDOWS if mode == "eqinfo" else LEVELS[level].model',
-        "default = LEVELS[level].model",
+        "nzip/levels.py",
+        'if mode == "eqinfo":',
+        'if mode == "static":',
         "test_cli.py -k 'adjusted and eqinfo'",
     ),
     Mutant(
         "CLI",
-        "nzip/cli.py",
+        "nzip/cli/options.py",
         "return 0 if context is ContextName.carry else reset_every or 1",
         "return reset_every or 1",
         "test_cli.py -k windows_and_their_resets",
     ),
     Mutant(
         "CLI",
-        "nzip/_main.py",
+        "nzip/cli/program.py",
         "option in parameter.opts and not parameter.is_flag",
         "option in parameter.opts[:1] and not parameter.is_flag",
         "test_program.py -k become_a_command",
     ),
     Mutant(
         "CLI",
-        "nzip/cli.py",
-        "                _fail(path, error)\n                failed = True\n",
-        "                _fail(path, error)\n",
+        "nzip/cli/batch.py",
+        "                fail(path, error)\n                failed = True\n",
+        "                fail(path, error)\n",
         "test_program.py -k one_bad_file",
     ),
     # ---- recovery, priors and records
@@ -359,7 +360,7 @@ MUTANTS = [
     ),
     Mutant(
         "recover",
-        "nzip/files.py",
+        "nzip/cli/job.py",
         "and regular and not self.lost and not",
         "and regular and not",
         "test_recover.py -k command_line",
@@ -402,14 +403,14 @@ MUTANTS = [
     ),
     Mutant(
         "C, windows",
-        "nzip/kernel/trie.c",
+        "nzip/kernel/trie.h",
         "(c >= '0' && c <= '9') || ",
         "",
         "test_tokens.py -k aligned_windows",
     ),
     Mutant(
         "C, windows",
-        "nzip/kernel/trie.c",
+        "nzip/kernel/trie.h",
         "c == ' ' || (c >= 9 && c <= 13)",
         "c == ' ' || c == 10",
         "test_tokens.py -k aligned_windows",
@@ -468,10 +469,10 @@ class Copy:
 
     def build(self, name: str) -> None:
         """Recompile an extension module, quickly. Raises CalledProcessError."""
-        kernel = self.root / "nzip" / "kernel"
-        sources = [path for pattern in MODULES[name] for path in sorted(kernel.glob(pattern))]
-        include = (self.root / "nzip", kernel, sysconfig.get_path("include"))
-        target = next((self.root / "nzip").glob(f"{name}*.so"))
+        package = self.root / "nzip"
+        sources = [path for pattern in MODULES[name] for path in sorted(package.glob(pattern))]
+        include = (package, package / "kernel", sysconfig.get_path("include"))
+        target = next(package.glob(f"{name}*.so"))
         target.unlink()
         subprocess.run(
             [
@@ -485,13 +486,14 @@ class Copy:
 
     def verdict(self, mutant: Mutant) -> str:
         """ "caught", "survived", or what is wrong with the mutant."""
+        if stale := places(mutant):
+            return stale
         path = self.root / mutant.file
         source = path.read_text()
-        if source.count(mutant.old) != 1:
-            return f"stale: {source.count(mutant.old)} places are like that"
-        module = next((m for m, files in MODULES.items() if path.match(f"*/{files[0]}")), "")
-        if path.suffix in (".c", ".inc") and not module:
-            module = "_predict"
+        module = ""
+        if path.suffix != ".py":
+            stems = {Path(file).stem: m for m, files in MODULES.items() for file in files}
+            module = stems.get(path.stem, "_predict")
         libraries = {p: p.read_bytes() for p in (self.root / "nzip").glob(f"{module}*.so")}
         path.write_text(source.replace(mutant.old, mutant.new))
         try:
@@ -508,6 +510,13 @@ class Copy:
         return {0: "survived", 1: "caught"}.get(code, f"stale: pytest ended with {code}")
 
 
+def places(mutant: Mutant) -> str:
+    """What is wrong with the mutant's place in the source; "" if it stands there once."""
+    path = ROOT / mutant.file
+    count = path.read_text().count(mutant.old) if path.exists() else 0
+    return "" if count == 1 else f"stale: {count} places are like that"
+
+
 def needs_torch(mutant: Mutant) -> bool:
     return mutant.tests.startswith(("test_train", "test_m2"))
 
@@ -516,8 +525,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     chosen = [m for m in MUTANTS if not args.words or any(w in m.room + m.file for w in args.words)]
+    if args.check:
+        stale = [f"{m.room}: {m.file}: {m.old!r}: {places(m)}" for m in chosen if places(m)]
+        print(*stale, f"{len(chosen)} faults, {len(stale)} of them without a place", sep="\n")
+        return int(bool(stale))
     if importlib.util.find_spec("torch") is None:
         chosen = [m for m in chosen if not needs_torch(m)]
     bad = 0

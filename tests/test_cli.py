@@ -419,21 +419,21 @@ def test_bench_adjusted_counts_what_the_decoder_needs(nzip_cli, text, codec, nam
 
 def test_bench_fails_loudly_when_a_round_trip_does(tmp_path, monkeypatch, capsys):
     """One of two files decodes to a changed byte, with its length unchanged."""
-    from nzip import _main
     from nzip.bench import runner
+    from nzip.cli import program
 
     (tmp_path / "a").write_bytes(ENGLISH)
     (tmp_path / "b").write_bytes(CODE)
     codec = runner.Codec("broken", bytes, lambda data: data.replace(b"total", b"Total"))
     monkeypatch.setattr(runner, "codecs", lambda **options: [codec])
-    assert _main._guarded(["bench", str(tmp_path)]) == 1
+    assert program._guarded(["bench", str(tmp_path)]) == 1
     shown = capsys.readouterr()
     assert shown.err.count("the round trip failed") == 2  # of the file and of the total
     assert "1 of 3 rows verified" in shown.out
 
 
 def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(tmp_path, monkeypatch):
-    from nzip import files
+    from nzip import atomic
 
     real = os.open
 
@@ -441,8 +441,8 @@ def test_a_signal_while_the_temporary_file_is_made_leaves_nothing(tmp_path, monk
         os.close(real(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "open", interrupted)
-    with pytest.raises(KeyboardInterrupt), files.atomic_output(tmp_path / "out", None):
+    monkeypatch.setattr(atomic.os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic.atomic_output(tmp_path / "out", None):
         raise AssertionError("not reached")
     assert list(tmp_path.iterdir()) == []
 
@@ -507,7 +507,7 @@ def test_nzcat_and_unnzip(nzip_cli, text, name):
     want = text.read_bytes()
     if name == "unnzip":
         text.unlink()
-    code = f"import sys, nzip._main; sys.exit(nzip._main.{name}())"
+    code = f"import sys; from nzip.cli import program; sys.exit(program.{name}())"
     command = [sys.executable, "-c", code, "file.txt.nz"]
     done = subprocess.run(command, cwd=text.parent, capture_output=True, check=True)
     assert done.stdout == (want if name == "cat" else b"")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from nzip import cli, frame, models, reference, windows
+import nzip
+from nzip import frame, models, reference
+from nzip.cli import app
 
-PACKAGE = Path(cli.__file__).parent
+PACKAGE = Path(nzip.__file__).parent
 SOURCES = pytest.mark.skipif(
     not (PACKAGE / "kernel" / "engine.h").exists(), reason="needs the C sources"
 )
@@ -51,12 +53,12 @@ def test_what_is_trained_is_what_the_kernel_computes():
 
 
 def test_the_dictionarys_widest_windows():
-    assert windows.MAX_WIDTH == reference.MAX_DICTIONARY == 20
+    assert frame.MAX_DICTIONARY == reference.MAX_DICTIONARY == 20
 
 
 @pytest.mark.parametrize("command", ["compress", "tokenize"])
 def test_the_command_lines_limits_are_the_formats(command):
-    types = {p.name: p.type for p in cli.make_group().commands[command].params}
+    types = {p.name: p.type for p in app.make_group().commands[command].params}
     window, resets = types["window"], types["reset_every"]
     assert (window.min, window.max) == (frame.MIN_WINDOW, frame.MAX_WINDOW)
     assert (resets.min, resets.max) == (1, frame.MAX_RESET_EVERY)

@@ -17,7 +17,7 @@ from test_cli import failed, ok
 import nzip
 from nzip import corpus
 from nzip.corpus import Documents
-from nzip.tokens import command, files
+from nzip.tokens import command, tokenfile
 from nzip.train import data
 
 TEXT = ENGLISH * 40
@@ -172,7 +172,7 @@ TEXTS_OF = {
 
 
 # A .npy file holds one document.
-PLACES = [(s, t) for s in files.SUFFIXES for t in TEXTS_OF if s != ".npy" or t == "file"]
+PLACES = [(s, t) for s in tokenfile.SUFFIXES for t in TEXTS_OF if s != ".npy" or t == "file"]
 
 
 @pytest.mark.parametrize(("suffix", "split"), PLACES)
@@ -185,7 +185,7 @@ def test_texts_come_back_from_files_of_tokens(tmp_path, suffix, split, name):
     source.write_bytes(packed)
     row = command.tokenize([source], tokens, name, split=split, **SETTINGS)
     assert (row["documents"], row["bytes"]) == (len(texts), sum(map(len, texts)))
-    assert [*files.read_documents(tokens)] == texts
+    assert [*tokenfile.read_documents(tokens)] == texts
     assert command.detokenize(tokens, back) == len(texts)
     assert back.read_bytes() == b"".join(texts)
     assert command.detokenize(tokens, back, "nul", force=True) == len(texts)
@@ -246,7 +246,7 @@ def test_a_field_of_json_lines_is_named(nzip_cli, tmp_path):
     (tmp_path / "x.jsonl").write_text('{"body": "one"}\n\n{"body": "two", "text": 5}\n')
     args = ["-o", "x.bin", "--split", "jsonl", "--tokenization", "bytes"]
     ok(nzip_cli("tokenize", "x.jsonl", *args, "--field", "body"))
-    assert list(files.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    assert list(tokenfile.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
     failed(nzip_cli("tokenize", "x.jsonl", "-f", *args), "line 1", "'text'")
     failed(nzip_cli("tokenize", "x.jsonl", "-f", "-o", "x.bin", "--field", "body"), "jsonl")
 
@@ -255,7 +255,7 @@ def test_tokenize_reads_stdin(nzip_cli, tmp_path):
     data = gzip.compress(b'{"text": "one"}\n{"text": "two"}\n')
     args = ["tokenize", "-", "-o", "x.bin", "--split", "jsonl"]
     ok(nzip_cli(*args, "--tokenization", "bytes", stdin=data))
-    assert list(files.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    assert list(tokenfile.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
     failed(nzip_cli(*args, "-f", "--tokenization", "static", stdin=data), "twice", "stdin")
 
 
@@ -276,7 +276,7 @@ def test_parquet_files_have_a_column_of_texts(nzip_cli, tmp_path):
     failed(nzip_cli("tokenize", *args, "--column", "text"), "no column 'text'", "id, body")
     failed(nzip_cli("tokenize", *args, "--column", "id"), "'id' holds int64")
     ok(nzip_cli("tokenize", *args, "--column", "body"))
-    assert next(iter(files.read_documents(tmp_path / "x.bin"))) == b"one"
+    assert next(iter(tokenfile.read_documents(tmp_path / "x.bin"))) == b"one"
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
     failed(nzip_cli("tokenize", *args, "-f", "--column", "body"), "x.parquet")
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import CODE, ENGLISH
 
 import nzip
-from nzip import evaluate, models, modes
+from nzip import evaluate, levels, models
 
 KERNEL = Path(nzip.__file__).parent / "kernel"
 
@@ -20,7 +20,7 @@ KERNEL = Path(nzip.__file__).parent / "kernel"
 @pytest.mark.parametrize("adapt", [False, True])
 def test_costs_add_up_to_what_ac_writes(adapt):
     text = ENGLISH * 3 + CODE
-    level = modes.LEVELS[modes.DEFAULT_LEVEL]
+    level = levels.LEVELS[levels.DEFAULT_LEVEL]
     bits = evaluate.costs(models.load(level.model), text, level.coding if adapt else 0)
     assert bits.shape == (len(text),)
     assert (bits > 0).all()
@@ -104,8 +104,8 @@ def test_a_text_is_measured_in_the_blocks_that_code_it(monkeypatch, adapt):
         return np.ones(1)
 
     monkeypatch.setattr(evaluate, "costs", costs)
-    level = modes.LEVELS[modes.DEFAULT_LEVEL]
-    size = level.block_size if adapt else modes.PLAIN_BLOCK
+    level = levels.LEVELS[levels.DEFAULT_LEVEL]
+    size = level.block_size if adapt else levels.PLAIN_BLOCK
     evaluate.bits_per_byte(models.load(models.NANO), bytes(2 * size + 7), adapt, threads=1)
     assert sizes == [size, size, 7]
 

@@ -12,7 +12,8 @@ from conftest import ENGLISH
 from test_cli import failed, ok
 
 import nzip
-from nzip import modes
+from nzip import levels
+from nzip._predict import Watch
 
 
 def files_in(folder):
@@ -140,16 +141,16 @@ def test_options_for_compressing_are_passed_over_when_decompressing(nzip_cli):
 def test_memory_bounds_threads_and_refuses_what_does_not_fit(nzip_cli, tmp_path):
     text = ENGLISH * 1300  # five blocks
     packed = nzip.compress(text, level=1, block_size=1 << 16)
-    need = modes.thread_memory(modes.LEVELS[1].coding, 1 << 16)
+    need = levels.thread_memory(levels.LEVELS[1].coding, 1 << 16)
     for threads, memory in ((1, need), (2, 2 * need), (2, 3 * need - 1), (4, 9 * need)):
-        limit = modes.PROGRAM_MEMORY + memory
+        limit = levels.PROGRAM_MEMORY + memory
         compressor = nzip.Compressor(level=1, block_size=1 << 16, threads=4, max_memory=limit)
         assert compressor.compress(text) + compressor.flush() == packed
         assert compressor.workers.threads == threads
         decompressor = nzip.Decompressor(threads=4, max_memory=limit)
         assert decompressor.decompress(packed) == text
         assert decompressor.workers.threads == threads
-    limit = modes.PROGRAM_MEMORY + need - 1
+    limit = levels.PROGRAM_MEMORY + need - 1
     with pytest.raises(nzip.LimitError, match="MiB of memory are needed"):
         nzip.decompress(packed, max_memory=limit)
     with pytest.raises(nzip.LimitError):
@@ -162,11 +163,11 @@ def test_memory_bounds_threads_and_refuses_what_does_not_fit(nzip_cli, tmp_path)
 
 
 def test_the_memory_that_help_states_is_what_it_takes():
-    stated = {3: 200, 9: 350}
-    for number, level in modes.LEVELS.items():
-        need = modes.thread_memory(level.coding, level.block_size) / 1e6
-        assert 0.8 * stated.get(number, 0) < need <= stated.get(number, 140), number
-    assert "up to 140 MB; level 3 takes 200 MB, level 9 350 MB." in modes.describe_levels()
+    stated = {3: 190, 9: 350}
+    for number, level in levels.LEVELS.items():
+        need = levels.thread_memory(level.coding, level.block_size) / 1e6
+        assert 0.9 * stated.get(number, 0) < need <= stated.get(number, 100), number
+    assert "up to 100 MB; level 3 190 MB, level 9 350 MB." in levels.describe_levels()
 
 
 def test_memory_is_bounded_again_where_blocks_grow():
@@ -175,14 +176,14 @@ def test_memory_is_bounded_again_where_blocks_grow():
     compressor = nzip.Compressor("static", threads=1)
     blocks = []
     for index, text in enumerate((small, small, large, large)):
-        blocks.append(compressor._encode(text, index, index == 3, modes.Watch()))
+        blocks.append(compressor._encode(text, index, index == 3, Watch()))
     packed = compressor._header + b"".join(blocks)
     packed += nzip.frame.pack_check(zlib.crc32(2 * small + 2 * large), 2 * len(small + large))
-    need = modes.thread_memory(nzip.frame.STATIC, 1 << 20)
-    decompressor = nzip.Decompressor(threads=4, max_memory=modes.PROGRAM_MEMORY + need)
+    need = levels.thread_memory(nzip.frame.STATIC, 1 << 20)
+    decompressor = nzip.Decompressor(threads=4, max_memory=levels.PROGRAM_MEMORY + need)
     assert decompressor.decompress(packed) == 2 * small + 2 * large
     assert decompressor.workers.threads == 1
-    limit = modes.PROGRAM_MEMORY + need - 1
+    limit = levels.PROGRAM_MEMORY + need - 1
     with pytest.raises(nzip.LimitError):
         nzip.decompress(packed, max_memory=limit)
 
@@ -226,7 +227,7 @@ def nzgrep(tmp_path):
     (tmp_path / "plain").write_bytes(b"two\nTWO\n")
 
     def run(*args, stdin=b""):
-        program = "import sys; from nzip._main import grep; sys.exit(grep())"
+        program = "import sys; from nzip.cli.program import grep; sys.exit(grep())"
         done = subprocess.run(
             [sys.executable, "-c", program, *args], cwd=tmp_path, input=stdin, capture_output=True
         )
@@ -280,7 +281,7 @@ def test_nzgrep_reads_stdin_and_names_what_is_wrong(nzgrep, tmp_path):
 
 def test_nzgrep_ends_with_the_reader(tmp_path):
     (tmp_path / "a.nz").write_bytes(nzip.compress(b"line\n" * 500_000, "static"))
-    program = "import sys; from nzip._main import grep; sys.exit(grep())"
+    program = "import sys; from nzip.cli.program import grep; sys.exit(grep())"
     with subprocess.Popen(
         [sys.executable, "-c", program, "line", "a.nz"],
         cwd=tmp_path,

@@ -10,7 +10,7 @@ import pytest
 
 import nzip
 from nzip import _trie, frame, models
-from nzip.tokens import Tokenizer, files, streams
+from nzip.tokens import Tokenizer, tokenfile, tokenizations
 
 FUZZ = Path(__file__).parent / "fuzz"
 
@@ -102,12 +102,12 @@ def test_malformed_files_of_tokens(tmp_path, about):
     (tmp_path / "t.json").write_bytes(about)
     (tmp_path / "t.idx").write_bytes(b"")
     with pytest.raises(nzip.FormatError):
-        list(files.read_documents(tmp_path / "t.bin"))
+        list(tokenfile.read_documents(tmp_path / "t.bin"))
 
 
 def test_windows_of_no_whole_token_are_refused():
     with pytest.raises(ValueError, match="not whole tokens of 0"):
-        streams.EqInfo(models.load(models.WINDOWS), 16, 0)
+        tokenizations.EqInfo(models.load(models.WINDOWS), 16, 0)
 
 
 def comb(depth: int, leaves: int) -> tuple[bytes, bytes]:

@@ -17,8 +17,8 @@ pytest.importorskip("tokenizers")
 from conftest import ENGLISH, SCRIPTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _main  # noqa: E402
-from nzip.m2 import compare, data, generate, loop, meaning  # noqa: E402
+from nzip.cli import app, program  # noqa: E402
+from nzip.m2 import compare, data, generate, loop, meaning, schemes  # noqa: E402
 from nzip.m2.model import M2, Config  # noqa: E402
 
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
@@ -30,12 +30,12 @@ DOCUMENTS = [
     ENGLISH[:77],
     bytes(range(256)),
 ]
-NAMES = [*data.TOKENIZERS, "bpe-400"]
+NAMES = [*(name for name in schemes.SCHEMES if name != "padded-16"), "bpe-400"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def tokenizer(request) -> data.Tokenizer:
-    return data.Tokenizer(request.param, DOCUMENTS)
+def tokenizer(request) -> schemes.Scheme:
+    return schemes.Scheme(request.param, DOCUMENTS)
 
 
 def test_tokens_are_lossless_and_documents_end_with_the_last_token(tokenizer):
@@ -51,7 +51,7 @@ def test_tokens_are_lossless_and_documents_end_with_the_last_token(tokenizer):
 
 def test_a_tokenization_comes_back_from_its_settings(tokenizer):
     settings = json.loads(json.dumps(tokenizer.settings))
-    again = data.Tokenizer.from_settings(settings)
+    again = schemes.Scheme.from_settings(settings)
     assert again.vocab == tokenizer.vocab
     ids = tokenizer.encode(ENGLISH)
     assert again.decode(ids, len(ENGLISH)) == ENGLISH
@@ -77,7 +77,7 @@ def test_where_tokens_begin_rises_from_the_start(tokenizer):
 
 def test_windows_begin_where_decoding_the_ones_before_ends():
     for name in ("eqinfo-24-8", "eqinfo-16-8-carry", "eqinfo-16-8-every-2", "eqinfo-16-16-word"):
-        tokenizer = data.Tokenizer(name, [])
+        tokenizer = schemes.Scheme(name, [])
         ids = tokenizer.encode(ENGLISH)
         places = meaning.starts(tokenizer, ENGLISH, ids)
         tokens = 24 // 8 if "24" in name else 1 if "16-16" in name else 2
@@ -86,8 +86,9 @@ def test_windows_begin_where_decoding_the_ones_before_ends():
 
 
 def test_padded_windows_are_lossless_and_shorter_than_ours():
-    from nzip import models, windows
+    from nzip import models
     from nzip.m2.padded import Padded
+    from nzip.modes import dictionary
 
     model = models.load(models.WINDOWS)
     padded = Padded(model, 10)
@@ -96,7 +97,7 @@ def test_padded_windows_are_lossless_and_shorter_than_ours():
         assert b"".join(padded.strings[i] for i in ids) == text
     assert 256 < len(padded.strings) <= 1 << 10
     ids = padded.encode(ENGLISH)
-    ours = windows.dictionary(model, 10).encode(ENGLISH)  # also 10 bits each, in two bytes
+    ours = dictionary.of_model(model, 10).encode(ENGLISH)  # also 10 bits each, in two bytes
     assert len(ours) // 2 < len(ids) < len(ENGLISH)
 
 
@@ -177,7 +178,7 @@ def test_every_token_is_measured_once(count):
 
 @pytest.fixture(scope="module")
 def small() -> tuple[data.Tokens, data.Tokens]:
-    tokenizer = data.Tokenizer("bytes", [])
+    tokenizer = schemes.Scheme("bytes", [])
     documents = [ENGLISH] * 10
     return tokenizer.tokens(documents), tokenizer.tokens(documents[:1])
 
@@ -235,7 +236,7 @@ def test_entropy_of_what_follows_a_token():
 
     assert meaning.entropy(Counter({b"a": 1000})) == 0
     assert meaning.entropy(Counter({b"a": 5000, b"b": 5000})) == pytest.approx(1, abs=1e-3)
-    bytes_, ac = data.Tokenizer("bytes", []), data.Tokenizer("ac-8", [])
+    bytes_, ac = schemes.Scheme("bytes", []), schemes.Scheme("ac-8", [])
     texts = [path.read_bytes() for path in sorted(CORPUS.glob("*.txt"))]
     one, other = meaning.of_tokens(bytes_, texts)["1"], meaning.of_tokens(ac, texts)["1"]
     assert one["given"] == 0
@@ -329,11 +330,11 @@ def test_two_processes_train_one_model(tmp_path, nzip_cli):
 )
 def test_bad_calls_get_one_line(tmp_path, monkeypatch, capfd, args, words):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_main, "_catch_signals", lambda: None)
+    monkeypatch.setattr(program, "_catch_signals", lambda: None)
     (tmp_path / "text").write_bytes(ENGLISH * 50)
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "folder").mkdir()
-    assert _main._guarded(["m2", *args.split()]) == 1
+    assert program._guarded(["m2", *args.split()]) == 1
     said = capfd.readouterr().err
     assert said.startswith("nzip: ")
     assert said.count("\n") == 1
@@ -341,16 +342,16 @@ def test_bad_calls_get_one_line(tmp_path, monkeypatch, capfd, args, words):
 
 
 def test_help_and_defaults_are_those_of_the_library():
-    from nzip import cli
+    from nzip.cli.options import parse_size
 
-    commands = cli.make_group().commands["m2"].commands
+    commands = app.make_group().commands["m2"].commands
     options = {p.name: p for p in commands["train"].params}
     said = options["size"].help.removesuffix(" weights.").replace(" or ", ", ").split(", ")
     assert said == list(compare.SIZES) == list(compare.RATES) == list(compare.BUDGETS)
     total = next(p for p in commands["compare"].params if p.name == "total")
-    assert cli._parse_size(total.default) == compare.TOTAL
+    assert parse_size(total.default) == compare.TOTAL
 
 
 def test_errors_are_nzips():
     with pytest.raises(nzip.FormatError):
-        data.Tokenizer.from_settings({"tokenization": "nothing", "token_bits": 8})
+        schemes.Scheme.from_settings({"tokenization": "nothing", "token_bits": 8})

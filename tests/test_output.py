@@ -16,7 +16,8 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import files, frame, output
+from nzip import atomic, frame
+from nzip.cli import job as jobs
 
 NZIP = [sys.executable, "-m", "nzip"]
 SETTINGS = [{}, {"PYTHONUNBUFFERED": "1"}]
@@ -50,10 +51,10 @@ class NoResult:
 
 def test_write_all_goes_on_after_short_writes():
     stream = OneByte()
-    output.write_all(stream, ENGLISH)
+    atomic.write_all(stream, ENGLISH)
     assert (bytes(stream.data), stream.calls) == (ENGLISH, len(ENGLISH))
     other = NoResult()
-    output.write_all(other, memoryview(ENGLISH))
+    atomic.write_all(other, memoryview(ENGLISH))
     assert bytes(other.data) == ENGLISH
 
 
@@ -70,7 +71,7 @@ def test_write_all_waits_for_a_pipe_that_does_not_block():
     thread = threading.Thread(target=read)
     thread.start()
     with open(writer, "wb", buffering=0) as stream:
-        output.write_all(stream, text)
+        atomic.write_all(stream, text)
     thread.join()
     os.close(reader)
     assert bytes(got) == text
@@ -191,7 +192,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
     if not links:  # a file system without hard links
         monkeypatch.setattr(os, "link", lambda *a: (_ for _ in ()).throw(PermissionError()))
     target = tmp_path / "x"
-    writing = output.atomic_output(target, replace=False)
+    writing = atomic.atomic_output(target, replace=False)
     stream = writing.__enter__()
     stream.write(b"mine")
     target.write_bytes(b"theirs")
@@ -199,10 +200,10 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
         writing.__exit__(None, None, None)
     assert target.read_bytes() == b"theirs"
     target.unlink()
-    with output.atomic_output(target, replace=False) as stream:
+    with atomic.atomic_output(target, replace=False) as stream:
         stream.write(b"mine")
     assert target.read_bytes() == b"mine"
-    with output.atomic_output(target, replace=True) as stream:
+    with atomic.atomic_output(target, replace=True) as stream:
         stream.write(b"newer")
     assert target.read_bytes() == b"newer"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
@@ -233,16 +234,16 @@ def test_the_file_is_synced_before_it_is_renamed_and_the_input_removed_last(tmp_
         monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
     source = tmp_path / "x"
     source.write_bytes(ENGLISH)
-    job = files.Job(lambda: nzip.Compressor("static"), remove=True)
+    job = jobs.Job(lambda: nzip.Compressor("static"), remove=True)
     monkeypatch.setattr(type(source), "unlink", lambda path: os.unlink(path))
-    job.to_file(source, None, tmp_path / "x.nz", files.Sizes())
+    job.to_file(source, None, tmp_path / "x.nz", jobs.Sizes())
     names = [name for name, _ in calls]
     assert names == ["fsync", "link", "unlink", "fsync", "unlink"]
     assert calls[-1][1] == str(source)
 
 
 def test_a_temporary_file_is_its_owners_alone(tmp_path):
-    with output.atomic_output(tmp_path / "x") as stream:
+    with atomic.atomic_output(tmp_path / "x") as stream:
         assert stat.S_IMODE(os.fstat(stream.fileno()).st_mode) == 0o600
         stream.write(b"x")
     umask = os.umask(0)
@@ -253,10 +254,10 @@ def test_a_temporary_file_is_its_owners_alone(tmp_path):
 def test_an_input_is_kept_unless_the_output_holds_it(tmp_path, monkeypatch):
     source = tmp_path / "x"
     source.write_bytes(ENGLISH)
-    monkeypatch.setattr(files, "_fingerprint", lambda chunks: (len(list(chunks)), id(chunks)))
-    job = files.Job(lambda: nzip.Compressor("static"), remove=True)
+    monkeypatch.setattr(jobs, "_fingerprint", lambda chunks: (len(list(chunks)), id(chunks)))
+    job = jobs.Job(lambda: nzip.Compressor("static"), remove=True)
     with pytest.raises(nzip.NzipError, match="the input is kept"):
-        job.to_file(source, None, tmp_path / "x.nz", files.Sizes())
+        job.to_file(source, None, tmp_path / "x.nz", jobs.Sizes())
     assert source.read_bytes() == ENGLISH
 
 
@@ -264,21 +265,21 @@ def test_output_and_input_are_compared_byte_by_byte(tmp_path):
     """The comparison is by length and CRC, whatever the sizes of the reads."""
     plain, packed = tmp_path / "x", tmp_path / "x.nz"
     packed.write_bytes(nzip.compress(ENGLISH * 2000, "static"))
-    job = files.Job(lambda: nzip.Compressor("static"))
+    job = jobs.Job(lambda: nzip.Compressor("static"))
     plain.write_bytes(ENGLISH * 2000)
-    job._verify(plain, packed, files.Sizes())
+    job._verify(plain, packed, jobs.Sizes())
     for other in (ENGLISH * 1999 + ENGLISH.upper(), ENGLISH * 1999):
         plain.write_bytes(other)
         with pytest.raises(nzip.NzipError, match="differs from the input"):
-            job._verify(plain, packed, files.Sizes())
+            job._verify(plain, packed, jobs.Sizes())
 
 
 def test_an_output_that_is_there_is_noticed_before_any_work(tmp_path):
     (tmp_path / "x").write_bytes(ENGLISH)
     (tmp_path / "x.nz").write_bytes(b"precious")
-    job = files.Job(lambda: pytest.fail("work was begun"))
+    job = jobs.Job(lambda: pytest.fail("work was begun"))
     with pytest.raises(FileExistsError, match="exists already"):
-        job.to_file(tmp_path / "x", None, tmp_path / "x.nz", files.Sizes())
+        job.to_file(tmp_path / "x", None, tmp_path / "x.nz", jobs.Sizes())
     assert (tmp_path / "x.nz").read_bytes() == b"precious"
 
 
@@ -294,7 +295,7 @@ def test_where_a_group_cannot_be_set_nobody_gains_rights(tmp_path, monkeypatch, 
     names = ("st_mode", "st_atime_ns", "st_mtime_ns")
     values = {name: getattr(like.stat(), name) for name in names}
     status = SimpleNamespace(**values, st_uid=12345, st_gid=54321)
-    with output.atomic_output(tmp_path / "x", status) as stream:
+    with atomic.atomic_output(tmp_path / "x", status) as stream:
         stream.write(b"x")
     both = mode >> 3 & mode & 7
     wanted = mode & 0o700 | both << 3 | both

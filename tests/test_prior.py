@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 
 import nzip
-from nzip import _predict, frame, models, modes, reference
+from nzip import _predict, frame, levels, models, reference
 from nzip import prior as priors
 
 ROOM = 64
@@ -106,7 +106,7 @@ def test_every_flipped_bit_of_a_record_is_found(prior):
 
 
 def test_a_record_is_laid_out_as_written_out_here(prior):
-    model = modes.LEVELS[4]
+    model = levels.LEVELS[4]
     seed = crc32(bytes([model.coding]) + models.load(model.model).digest + prior.digest)
     crc = crc32(b"xy", crc32(b"\x04", seed))
     check = (crc ^ crc >> 16) & 0xFFFF
@@ -185,7 +185,7 @@ def test_pickles_and_threads(prior):
 
 
 def test_every_level(small_model):
-    for level in modes.LEVELS:
+    for level in levels.LEVELS:
         if level != 9:
             p = nzip.Prior(SAMPLES[:5], level=level)
             assert p.decompress(p.compress(RECORDS[1])) == RECORDS[1]

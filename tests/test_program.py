@@ -9,9 +9,9 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import _main, cli
+from nzip.cli import app, options, program
 
-GROUP = cli.make_group()
+GROUP = app.make_group()
 
 
 def ok(result, stderr=b""):
@@ -45,7 +45,7 @@ def ok(result, stderr=b""):
 )
 def test_arguments_become_a_command(args, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert " ".join(_main.with_command(args.split(), GROUP)) == expected
+    assert " ".join(program.with_command(args.split(), GROUP)) == expected
 
 
 def test_a_file_named_like_a_command_is_a_file_if_it_stands_alone(nzip_cli, tmp_path):
@@ -77,9 +77,9 @@ def test_every_command_is_known_and_has_every_option_with_a_value(tmp_path):
         for flag in (*"mwTSMDB", "o"):
             if name == "test" and flag == "o":
                 continue
-            assert _main._takes_value(command, "-" + flag), (name, flag)
+            assert program._takes_value(command, "-" + flag), (name, flag)
         for flag in "cqvr":
-            assert not _main._takes_value(command, "-" + flag), (name, flag)
+            assert not program._takes_value(command, "-" + flag), (name, flag)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_a_closed_descriptor_is_one_line(tmp_path, command):
     [("7", 7), ("64K", 1 << 16), ("64KiB", 1 << 16), ("3MB", 3 << 20), ("300M", 300 << 20)],
 )
 def test_sizes_are_binary(text, size):
-    assert cli._parse_size(text) == size
+    assert options.parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "K", "-1", "1.5M", "7X", "²", "1B2", "0x10"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(cli.typer.BadParameter, match="not a size"):
-        cli._parse_size(text)
+    with pytest.raises(options.typer.BadParameter, match="not a size"):
+        options.parse_size(text)
 
 
 def test_a_mistyped_command_compresses_nothing(nzip_cli, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import _predict, files, progress, stream
+from nzip import _predict, progress, stream
+from nzip.cli import job as jobs
 from nzip.progress import Estimate, View
 
 
@@ -104,9 +105,9 @@ class Looker(threading.Thread):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_done_never_falls_and_adds_up_with_what_is_pending(threads):
     text = ENGLISH * 2000
-    sizes = files.Sizes()
-    job = files.Job(lambda: nzip.Compressor(level=1, block_size=1 << 16, threads=threads), threads)
-    for source, worker in ((text, job), (nzip.compress(text, level=1), files.Job(None, threads))):
+    sizes = jobs.Sizes()
+    job = jobs.Job(lambda: nzip.Compressor(level=1, block_size=1 << 16, threads=threads), threads)
+    for source, worker in ((text, job), (nzip.compress(text, level=1), jobs.Job(None, threads))):
         sizes.begin("")
         with Looker(lambda: sizes.view(len(text))) as seen:
             out = b"".join(worker.transform(io.BytesIO(source), sizes))

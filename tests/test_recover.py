@@ -6,7 +6,7 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import frame, modes, recover
+from nzip import frame, levels, recover
 
 SIZE = 1 << 19  # of a block of `static` and of level 1
 RNG = random.Random(5)
@@ -119,7 +119,7 @@ def test_many_lost_blocks_are_looked_past(lost):
 
 
 def test_recovery_knows_every_size_of_block_that_is_written():
-    written = {level.block_size for level in modes.LEVELS.values()} | {modes.PLAIN_BLOCK}
+    written = {level.block_size for level in levels.LEVELS.values()} | {levels.PLAIN_BLOCK}
     assert written == recover.SIZES
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nzip
-from nzip import frame, inspect, modes
+from nzip import frame, info, levels
 
 SETTINGS = {
     "ac": {"mode": "ac"},
@@ -49,13 +49,13 @@ def test_round_trip_around_the_block_size(mode, extra, blocks):
     size = (1 << 16) * blocks + extra
     text = (TEXTS["log"] * (size // len(TEXTS["log"]) + 1))[:size]
     packed = nzip.compress(text, mode, level=1, block_size=1 << 16)
-    assert inspect.inspect(packed, "")["blocks"] == (size - 1 >> 16) + 1
+    assert info.read(packed, "")["blocks"] == (size - 1 >> 16) + 1
     assert nzip.decompress(packed) == text
 
 
 def test_levels_are_those_of_the_readme():
     mib = 1 << 20
-    assert {number: tuple(level) for number, level in modes.LEVELS.items()} == {
+    assert {number: tuple(level) for number, level in levels.LEVELS.items()} == {
         1: ("nano-3", 1, mib // 2),
         2: ("nano-3", 1, 2 * mib),
         3: ("nano-3", 1, 8 * mib),
@@ -66,19 +66,19 @@ def test_levels_are_those_of_the_readme():
         8: ("base-3", 3, 4 * mib),
         9: ("large-3", 3, 16 * mib),
     }
-    assert modes.DEFAULT_LEVEL == 6
+    assert levels.DEFAULT_LEVEL == 6
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     rows = re.findall(r"^\| ([0-9][^|]*?) \| `(\w+)` \| [^|]* \| ([^|]+) MiB \|$", readme, re.M)
     stated = {}
-    for levels, network, blocks in rows:
-        numbers, sizes = re.findall(r"\d", levels), re.findall(r"[\d.]+", blocks)
+    for names, network, blocks in rows:
+        numbers, sizes = re.findall(r"\d", names), re.findall(r"[\d.]+", blocks)
         for place, number in enumerate(numbers):
             size = float(sizes[min(place, len(sizes) - 1)])
             stated[int(number)] = (f"{network}-3", int(size * mib))
-    assert stated == {n: (level.model, level.block_size) for n, level in modes.LEVELS.items()}
+    assert stated == {n: (level.model, level.block_size) for n, level in levels.LEVELS.items()}
 
 
-@pytest.mark.parametrize("level", modes.LEVELS)
+@pytest.mark.parametrize("level", levels.LEVELS)
 def test_every_level_round_trips(level):
     text = TEXTS["english"] + TEXTS["log"]
     assert nzip.decompress(nzip.compress(text, level=level)) == text

@@ -7,7 +7,7 @@ import pytest
 from conftest import TEXTS
 
 import nzip
-from nzip import frame, stream
+from nzip import frame, modes, stream, workers
 
 BLOCK = 1 << 16
 TEXT = (TEXTS["log"] * 50)[: 2 * BLOCK + 12345]  # three blocks
@@ -110,7 +110,7 @@ def test_max_output_is_checked_before_work_is_done(entry, monkeypatch):
             return file.read()
 
     assert run(size) == TEXTS["english"]
-    monkeypatch.setattr(stream, "decode_block", None)  # before any time is spent on the model
+    monkeypatch.setattr(modes, "decode_block", None)  # before any time is spent on the model
     with pytest.raises(nzip.LimitError, match=f"limit of {size - 1} bytes"):
         run(size - 1)
 
@@ -130,9 +130,9 @@ def test_truncated_stream_gives_its_whole_blocks_then_the_error(packed):
 
 
 def test_memory_of_work_in_flight_is_bounded():
-    workers = stream.Workers(2)
+    pool = workers.Workers(2)
     for _ in range(3):
-        assert not workers.full
-        workers.submit(lambda: b"")
-    assert workers.full
-    workers.close()
+        assert not pool.full
+        pool.submit(lambda: b"")
+    assert pool.full
+    pool.close()

@@ -16,9 +16,10 @@ import pytest
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 
 import nzip
-from nzip import _predict, errors, frame, models, reference, windows
+from nzip import _predict, errors, frame, models, reference
 from nzip._trie import Trie
-from nzip.tokens import SPECIAL_TOKENS, Tokenizer, count, export, files, streams
+from nzip.modes import dictionary
+from nzip.tokens import SPECIAL_TOKENS, Tokenizer, count, export, tokenfile, tokenizations
 
 RANDOM = np.random.default_rng(5).bytes(3000)
 ALL = {"english": ENGLISH, "code": CODE, "scripts": SCRIPTS, "random": RANDOM, **TEXTS}
@@ -84,7 +85,7 @@ def test_models_of_one_mind_still_fill_a_dictionary():
 
 def test_dictionary_is_complete(tokenizer):
     entries = tokenizer.vocabulary()
-    assert len(entries) == windows.codewords(16) == 65520
+    assert len(entries) == dictionary.codewords(16) == 65520
     assert entries == sorted(set(entries))
     known = set(entries)
     assert all(bytes([b]) in known for b in range(256))
@@ -113,20 +114,20 @@ def test_tables_that_are_no_dictionary_are_refused(change):
 
 def test_kept_dictionaries_are_used_and_damaged_ones_made_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("NZIP_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr(windows, "_tries", {})
+    monkeypatch.setattr(dictionary, "_tries", {})
     model = models.load()
-    first = windows.dictionary(model, 12)
+    first = dictionary.of_model(model, 12)
     (path,) = (tmp_path / "kept").iterdir()
     whole = path.read_bytes()
     assert path.name == f"{model.digest.hex()[:32]}-12.windows"
     for data in (whole[:-1], whole[:100], b"", whole[:60] + b"x" + whole[61:]):
         path.write_bytes(data)
-        windows._tries.clear()
-        assert windows.dictionary(model, 12).tables() == first.tables()
+        dictionary._tries.clear()
+        assert dictionary.of_model(model, 12).tables() == first.tables()
     assert path.read_bytes() == whole
-    windows._tries.clear()
+    dictionary._tries.clear()
     monkeypatch.setenv("NZIP_CACHE", str(path / "no folder"))
-    assert windows.dictionary(model, 12).tables() == first.tables()
+    assert dictionary.of_model(model, 12).tables() == first.tables()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -321,7 +322,7 @@ def test_lookahead_is_for_windows_that_are_not_aligned():
     with pytest.raises(ValueError, match="lookahead"):
         Tokenizer(align="word", lookahead=True)
     with pytest.raises(ValueError, match="lookahead"):
-        streams.EqInfo(models.load(models.WINDOWS), 32, 16, lookahead=True)
+        tokenizations.EqInfo(models.load(models.WINDOWS), 32, 16, lookahead=True)
 
 
 def corpus_of_words(size: int) -> list[bytes]:
@@ -443,34 +444,36 @@ def test_a_vocabulary_is_trained_and_used_from_the_shell(tmp_path, nzip_cli):
 
 
 def test_released_vocabularies_are_the_ones_that_are_named():
-    for align, digest in windows.COUNTED.items():
-        found, trie = windows.counted(align)
-        assert found.hex() == digest == windows.own_digest(trie).hex()
+    for align, digest in dictionary.COUNTED.items():
+        found, trie = dictionary.counted(align)
+        assert found.hex() == digest == dictionary.own_digest(trie).hex()
     with pytest.raises(ValueError, match="eqinfo"):
         Tokenizer(window=12)
 
 
 TOKENIZATIONS = {
-    "counted": lambda: streams.Vocabulary(Tokenizer()),
-    "counted, bytes": lambda: streams.Vocabulary(Tokenizer(), 8),
-    "counted, words": lambda: streams.Vocabulary(Tokenizer(align="word")),
-    "counted, lookahead": lambda: streams.Vocabulary(Tokenizer(lookahead=True)),
-    "own": lambda: streams.Vocabulary(Tokenizer.train([ENGLISH, CODE])),
-    "own, 8 bits": lambda: streams.Vocabulary(Tokenizer.train([ENGLISH], window=8), 8),
-    "eqinfo 16, lookahead": lambda: streams.EqInfo(
+    "counted": lambda: tokenizations.Vocabulary(Tokenizer()),
+    "counted, bytes": lambda: tokenizations.Vocabulary(Tokenizer(), 8),
+    "counted, words": lambda: tokenizations.Vocabulary(Tokenizer(align="word")),
+    "counted, lookahead": lambda: tokenizations.Vocabulary(Tokenizer(lookahead=True)),
+    "own": lambda: tokenizations.Vocabulary(Tokenizer.train([ENGLISH, CODE])),
+    "own, 8 bits": lambda: tokenizations.Vocabulary(Tokenizer.train([ENGLISH], window=8), 8),
+    "eqinfo 16, lookahead": lambda: tokenizations.EqInfo(
         models.load(models.WINDOWS), 16, 16, lookahead=True
     ),
-    "eqinfo 16": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 16),
-    "eqinfo 16, bytes": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 8),
-    "eqinfo 32": lambda: streams.EqInfo(models.load(models.WINDOWS), 32, 16),
-    "eqinfo 24, every other": lambda: streams.EqInfo(models.load(models.WINDOWS), 24, 8, 2),
-    "eqinfo 48, carried": lambda: streams.EqInfo(models.load(models.WINDOWS), 48, 16, 0),
-    "eqinfo 16, words": lambda: streams.EqInfo(models.load(models.WINDOWS), 16, 16, 1, "word"),
-    "ac": lambda: streams.Ac(models.load(), 8),
-    "ac, 16 bits": lambda: streams.Ac(models.load(), 16),
-    "static": lambda: streams.Static(streams.frequencies([ENGLISH, CODE])),
-    "gzip": lambda: streams.Gzip(16),
-    "bytes": lambda: streams.Bytes(),
+    "eqinfo 16": lambda: tokenizations.EqInfo(models.load(models.WINDOWS), 16, 16),
+    "eqinfo 16, bytes": lambda: tokenizations.EqInfo(models.load(models.WINDOWS), 16, 8),
+    "eqinfo 32": lambda: tokenizations.EqInfo(models.load(models.WINDOWS), 32, 16),
+    "eqinfo 24, every other": lambda: tokenizations.EqInfo(models.load(models.WINDOWS), 24, 8, 2),
+    "eqinfo 48, carried": lambda: tokenizations.EqInfo(models.load(models.WINDOWS), 48, 16, 0),
+    "eqinfo 16, words": lambda: tokenizations.EqInfo(
+        models.load(models.WINDOWS), 16, 16, 1, "word"
+    ),
+    "ac": lambda: tokenizations.Ac(models.load(), 8),
+    "ac, 16 bits": lambda: tokenizations.Ac(models.load(), 16),
+    "static": lambda: tokenizations.Static(tokenizations.frequencies([ENGLISH, CODE])),
+    "gzip": lambda: tokenizations.Gzip(16),
+    "bytes": lambda: tokenizations.Bytes(),
 }
 DOCUMENTS = [ENGLISH, b"", b"x", CODE[:200], SCRIPTS, RANDOM[:700]]
 
@@ -478,8 +481,8 @@ DOCUMENTS = [ENGLISH, b"", b"x", CODE[:200], SCRIPTS, RANDOM[:700]]
 @pytest.mark.parametrize("name", TOKENIZATIONS)
 def test_every_tokenization_comes_back_from_its_settings(name):
     tokenization = TOKENIZATIONS[name]()
-    assert tokenization.settings["tokenization"] in streams.NAMES
-    again = streams.from_settings(json.loads(json.dumps(tokenization.settings)))
+    assert tokenization.settings["tokenization"] in tokenizations.KINDS
+    again = tokenizations.from_settings(json.loads(json.dumps(tokenization.settings)))
     for document in DOCUMENTS:
         tokens = tokenization.encode(document)
         assert again.encode(document) == tokens
@@ -487,23 +490,25 @@ def test_every_tokenization_comes_back_from_its_settings(name):
         assert again.decode(tokens, len(document)) == document
 
 
-@pytest.mark.parametrize("suffix", files.SUFFIXES)
+@pytest.mark.parametrize("suffix", tokenfile.SUFFIXES)
 @pytest.mark.parametrize("eos", [False, True])
 def test_files_of_tokens_come_back(tmp_path, suffix, eos):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     documents = DOCUMENTS[:1] if suffix == ".npy" else DOCUMENTS
     path = tmp_path / f"tokens{suffix}"
-    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS)), eos) as writer:
+    with tokenfile.Writer(path, tokenizations.EqInfo(models.load(models.WINDOWS)), eos) as writer:
         for document in documents:
             writer.add(document)
-    assert list(files.read_documents(path)) == documents
+    assert list(tokenfile.read_documents(path)) == documents
     assert writer.bytes == sum(map(len, documents))
 
 
 def test_bin_and_index_are_as_their_readers_expect(tmp_path):
     path, tokenizer = tmp_path / "tokens.bin", Tokenizer("eqinfo")
-    with files.Writer(path, streams.EqInfo(models.load(models.WINDOWS)), eos=True) as writer:
+    with tokenfile.Writer(
+        path, tokenizations.EqInfo(models.load(models.WINDOWS)), eos=True
+    ) as writer:
         for document in DOCUMENTS:
             writer.add(document)
     numbers = np.memmap(path, np.dtype("<u2"), "r")
@@ -523,7 +528,7 @@ def test_bin_and_index_are_as_their_readers_expect(tmp_path):
 
 def test_npy_is_read_by_numpy(tmp_path):
     path, tokenizer = tmp_path / "tokens.npy", Tokenizer()
-    with files.Writer(path, streams.Vocabulary(Tokenizer())) as writer:
+    with tokenfile.Writer(path, tokenizations.Vocabulary(Tokenizer())) as writer:
         writer.add(ENGLISH)
     array = np.load(path, mmap_mode="r")
     assert array.dtype == np.uint16
@@ -532,7 +537,7 @@ def test_npy_is_read_by_numpy(tmp_path):
 
 def test_a_failed_tokenization_leaves_nothing(tmp_path):
     def fail():
-        with files.Writer(tmp_path / "t.bin", streams.Bytes()) as writer:
+        with tokenfile.Writer(tmp_path / "t.bin", tokenizations.Bytes()) as writer:
             writer.add(b"abc")
             raise RuntimeError
 

@@ -14,8 +14,8 @@ import zstandard  # noqa: E402
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _cell, _predict, models  # noqa: E402
-from nzip.train import data, export, loop, step  # noqa: E402
+from nzip import _predict, models  # noqa: E402
+from nzip.train import _cell, data, loop, modelfile, step  # noqa: E402
 from nzip.train.model import ACT_SCALE, M1, ROW_STEPS, Config, Tables, quantise_table  # noqa: E402
 
 TABLES = Tables(embed=16, contexts=[1, 2, 4, 8, 9, 10], buckets=512, ways=3)
@@ -72,7 +72,7 @@ def test_the_float_model_is_close_to_the_kernel(tmp_path):
     """Hashes, owners and the order of nodes agree; values differ only by rounding."""
     text = (ENGLISH + SCRIPTS)[:150]
     model = tiny(text)
-    export.save(model, tmp_path / "m.safetensors", "m")
+    modelfile.save(model, tmp_path / "m.safetensors", "m")
     with torch.no_grad():
         expected = model.logits(run(model, text, bits=4))[:, 0].numpy().clip(-12, 12)
     got = kernel_logits(tmp_path / "m.safetensors", text) / 256
@@ -86,7 +86,7 @@ def test_exported_integers_times_their_units_are_the_weights():
     with torch.no_grad():
         for bias in (model.enter_bias, *model.gates_bias, model.out_bias):
             torch.nn.init.normal_(bias, std=0.5)
-    tensors = export.integers(model)
+    tensors = modelfile.integers(model)
     units = {"enter": 16 * 4096, "gates": 256 * 4096, "leave": 16 * 4096, "out": 256 * 4096}
     for name, unit in units.items():
         given = getattr(model, name)
@@ -181,7 +181,7 @@ def test_rows_of_four_bits_survive_a_file():
     rows = torch.randn(100, 16) * torch.linspace(0.001, 1, 100).unsqueeze(1)
     ints, scale = quantise_table(rows)
     assert (ints.abs().max(), scale.min(), scale.max()) == (7, 1, 127)
-    back = export._unpack(export._pack(rows))
+    back = modelfile._unpack(modelfile._pack(rows))
     assert torch.allclose(back, ints * scale / (ACT_SCALE * ROW_STEPS))
     error = (back - rows).abs().amax(dim=1)[20:60]  # not where the scale is at its limits
     assert (error < rows.abs().amax(dim=1)[20:60] * 0.09).all()
@@ -198,21 +198,21 @@ def test_a_deeper_model_computes_the_same():
 
 def test_a_model_can_use_the_tables_of_another_file(shards, tmp_path):
     """Training leaves the tables unchanged; the network's file is small and names them by hash."""
-    export.save_tables(tiny(), tmp_path / "first.safetensors", "first")
+    modelfile.save_tables(tiny(), tmp_path / "first.safetensors", "first")
     tables = models.load_tables(tmp_path / "first.safetensors")
-    model = export.with_tables((16, 1), tables)
+    model = modelfile.with_tables((16, 1), tables)
     before = model.table.clone()
     model = loop.train(data.Corpus([shards]), tmp_path / "x.ckpt", model, OPTIONS)
     assert torch.equal(model.table, before)
     path = tmp_path / "second.safetensors"
-    export.save(model, path, "second")
+    modelfile.save(model, path, "second")
     assert path.stat().st_size < 20_000 < (tmp_path / "first.safetensors").stat().st_size
     loaded = models.load(path)
     assert loaded.tables.digest == tables.digest
     assert models.load_tables(path) is loaded.tables
     with pytest.raises(nzip.ModelFileError, match="no network"):
         models.load(tmp_path / "first.safetensors")
-    export.save(export.load(loaded, frozen=False), tmp_path / "whole.safetensors", "whole")
+    modelfile.save(modelfile.load(loaded, frozen=False), tmp_path / "whole.safetensors", "whole")
     whole = kernel_logits(tmp_path / "whole.safetensors", ENGLISH[:200])
     assert np.abs(whole - kernel_logits(path, ENGLISH[:200])).mean() < 3  # weights rounded again
     models._loaded.clear()
@@ -239,7 +239,7 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
         loop.train(corpus, checkpoint, TINY, other)
 
     path = tmp_path / "tiny.safetensors"
-    export.save(model, path, "tiny")
+    modelfile.save(model, path, "tiny")
     text = ENGLISH * 4 + CODE * 10
     packed = nzip.compress(text, model=str(path), adapt=False)
     assert nzip.decompress(packed) == text
@@ -352,8 +352,8 @@ def test_two_processes_train_as_one_model(shards, tmp_path):
 
 def test_an_integer_model_becomes_the_same_float_model(tmp_path):
     model = tiny()
-    export.save(model, tmp_path / "m.safetensors", "m")
-    again = export.load(models.load(tmp_path / "m.safetensors"), frozen=False)
+    modelfile.save(model, tmp_path / "m.safetensors", "m")
+    again = modelfile.load(models.load(tmp_path / "m.safetensors"), frozen=False)
     assert loop.evaluate(again, ENGLISH) == pytest.approx(loop.evaluate(model, ENGLISH), rel=0.02)
     for name, weight in again.state_dict().items():
         if name not in ("table", "check"):

@@ -4,7 +4,8 @@
 
 takes the megabytes of each kind that ``MIX`` states, an equal part from the beginning of each
 shard, counts the vocabulary (about four minutes on one core and 1 GB of memory), and writes it to
-the folder under the name by which nzip looks it up. Set ``windows.COUNTED`` to the printed digest.
+the folder under the name by which nzip looks it up. Set ``COUNTED`` of
+nzip/modes/dictionary.py to the printed digest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nzip import corpus, windows
+from nzip import corpus
+from nzip.modes import dictionary
 from nzip.tokens import Tokenizer
 
 # Megabytes of each kind; mostly English prose of all sorts.
@@ -43,7 +45,7 @@ def main() -> None:
         limit=sum(MIX.values()) * 1_000_000,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
-    windows.keep(options.folder, tokenizer.digest, 16, tokenizer.packed())
+    dictionary.keep(options.folder, tokenizer.digest, 16, tokenizer.packed())
     print(tokenizer.digest.hex())
 
 

@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nzip import _cell, models
+from nzip import models
 from nzip.corpus import documents
+from nzip.train import _cell
 from nzip.train.data import PIECE, Corpus, relaid, source_name
-from nzip.train.export import load, save, save_tables
 from nzip.train.gpu import Network, SharedTables
 from nzip.train.loop import Options, rate_at
 from nzip.train.model import M1, SIZES, Config
+from nzip.train.modelfile import load, save, save_tables
 
 # By source: its share of the bytes read, and the share of its pieces that are laid out differently.
 MIX = {

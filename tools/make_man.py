@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nzip import __version__
-from nzip._main import ALIASES, FILTERS
-from nzip.cli import make_group
-from nzip.grep import USAGE
+from nzip.cli.app import make_group
+from nzip.cli.grep import USAGE
+from nzip.cli.program import ALIASES, FILTERS
 
 ROOT = Path(__file__).parents[1]
 OTHER_NAMES = ("unnzip", "nzcat", "nzgrep")

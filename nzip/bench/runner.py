@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import modes
-from ..corpus import find_files
-from ..files import Job, Sizes
+from ..cli.job import Job, Sizes
+from ..inputs import find_files
+from ..levels import DEFAULT_LEVEL, LEVELS
 from ..prior import Prior
 from ..progress import Bar, View
 from ..stream import Compressor
@@ -88,7 +89,7 @@ def _nzip(
     name: str,
     threads: int | None,
     mode: str,
-    level: int = modes.DEFAULT_LEVEL,
+    level: int = DEFAULT_LEVEL,
     model: str | None = None,
     **options: Any,
 ) -> Codec:
@@ -252,7 +253,7 @@ def codecs(
         *_brotli(11),
     ]
     more = [
-        *(_nzip(f"nzip -{n}", threads, "ac", n) for n in modes.LEVELS),
+        *(_nzip(f"nzip -{n}", threads, "ac", n) for n in LEVELS),
         _gzip(1),
         _gzip(6),
         _zstd(1),

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import data, meaning
+from . import data, meaning, schemes
 from .loop import Options, Row, Trainer, sample
 from .model import Config
 
@@ -77,7 +77,7 @@ class Comparison:
         about = self.folder / "tokens" / f"{name}.json"
         if not about.exists():
             began = time.monotonic()
-            tokenizer = data.Tokenizer(name, self.train, self.folder / "tokens")
+            tokenizer = schemes.Scheme(name, self.train, self.folder / "tokens")
             for path, documents in zip(paths, (self.train, self.held_out), strict=True):
                 data.save(path, tokenizer.tokens(documents))
             self._check(tokenizer)
@@ -91,7 +91,7 @@ class Comparison:
     def _settings(self, name: str) -> Path:
         return self.folder / "tokens" / f"{name}.settings.json"
 
-    def _check(self, tokenizer: data.Tokenizer) -> None:
+    def _check(self, tokenizer: schemes.Scheme) -> None:
         for document in self.held_out[:20]:
             if tokenizer.decode(tokenizer.encode(document), len(document)) != document:
                 raise AssertionError(f"{tokenizer.name} is not lossless")
@@ -197,7 +197,7 @@ def compare(
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} (known: {', '.join(SIZES)})")
     for name in names:
-        data.check_name(name)
+        schemes.check_name(name)
     rows: list[Row] = []
     if not report_only:
         held_out = 20_000 if tiny else 400_000
@@ -237,7 +237,7 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         gain = 100 * (1 - row["bpb"] / row["uniform bpb"])
         cells = [
-            data.label(row["name"]),
+            schemes.label(row["name"]),
             row["size"],
             f"**{row['bpb']:.3f}**",
             f"{row['uniform bpb']:.3f}",

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ..errors import FormatError
-from ..tokens import streams
-from . import data
+from ..tokens import tokenizations
+from .data import kind_of
 from .loop import load_model, sample
+from .schemes import Scheme
 
 
 def generate(
@@ -25,7 +26,7 @@ def generate(
     where its tokens are no code of a text, as can be with one long arithmetic code.
     """
     model, settings = load_model(path)
-    tokenizer = data.Tokenizer.from_settings(settings)
+    tokenizer = Scheme.from_settings(settings)
     end = tokenizer.vocab - 1
     ids = tokenizer.encode(prompt).tolist() if prompt else []
     torch.set_num_threads(1)
@@ -49,21 +50,21 @@ def generate(
     return text[:size], figures
 
 
-def decode(tokenizer: data.Tokenizer, ids: np.ndarray) -> bytes:
+def decode(tokenizer: Scheme, ids: np.ndarray) -> bytes:
     """The text of tokens whose number of bytes is not known, as far as they are a code of one."""
     stream = tokenizer.stream
     if stream is None:
         return b"".join(tokenizer.texts(ids))
-    tokens = ids.astype(data.kind_of(stream)).tobytes()
-    if isinstance(stream, streams.Windows):
+    tokens = ids.astype(kind_of(stream)).tobytes()
+    if isinstance(stream, tokenizations.Windows):
         return stream.decode_all(tokens)
-    if isinstance(stream, streams.Bytes):
+    if isinstance(stream, tokenizations.Bytes):
         return tokens
-    if isinstance(stream, streams.Gzip):
+    if isinstance(stream, tokenizations.Gzip):
         import zlib
 
         try:
-            return zlib.decompressobj().decompress(streams.swap(tokens, stream.token_bits))
+            return zlib.decompressobj().decompress(tokenizations.swap(tokens, stream.token_bits))
         except zlib.error:
             return b""
     # One code over the text: as many bytes as its bits are worth.
@@ -76,3 +77,11 @@ def decode(tokenizer: data.Tokenizer, ids: np.ndarray) -> bytes:
         if len(stream.encode(text)) >= len(tokens) or size > 1 << 16:
             return text
         size *= 2
+
+
+def speed(path: Path, figures: dict[str, Any]) -> str:
+    """The figures of ``generate`` in a line."""
+    return (
+        f"{path.name}: {figures['bytes']:,} bytes in {figures['tokens']:,} tokens and"
+        f" {figures['seconds']:.2f} s, {figures['bytes/s']:,.0f} bytes a second"
+    )

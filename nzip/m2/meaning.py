@@ -9,34 +9,35 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..tokens import streams
-from .data import Tokenizer, label
+from ..tokens import tokenizations
+from .schemes import Scheme, label
 
 OFTEN = 8  # occurrences from which a token counts
 PREFIXES = (1, 2, 4)  # bytes of text
 
 
-def starts(tokenizer: Tokenizer, document: bytes, ids: np.ndarray) -> np.ndarray:
+def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
     """Where in the document the text of each token begins: of a token within a window, where the
     window does; in one code over the document, at the byte whose cost its first bit belongs to.
     """
-    stream, count = tokenizer.stream, len(ids)
+    stream, count = scheme.stream, len(ids)
     if stream is None:
-        lengths = [len(text) for text in tokenizer.texts(ids)]
+        lengths = [len(text) for text in scheme.texts(ids)]
         return np.cumsum([0, *lengths[:-1]])
-    if isinstance(stream, streams.Windows):
+    if isinstance(stream, tokenizations.Windows):
         return np.array(stream.starts(document))
-    if isinstance(stream, streams.Bytes):
+    if isinstance(stream, tokenizations.Bytes):
         return np.arange(count)
-    if isinstance(stream, streams.Ac):
+    if isinstance(stream, tokenizations.Ac):
         costs = np.array(stream.bits(document))
-    elif isinstance(stream, streams.Static):
+    elif isinstance(stream, tokenizations.Static):
         frequencies = np.array(stream.settings["frequencies"])
-        costs = -np.log2(frequencies[np.frombuffer(document, np.uint8)] / streams.STATIC_ONE)
+        costs = -np.log2(frequencies[np.frombuffer(document, np.uint8)] / tokenizations.STATIC_ONE)
     else:  # gzip's own blocks are not looked into: its bits as the document's mean has them
         costs = np.full(len(document), stream.token_bits * count / len(document))
     behind = np.cumsum(costs)
@@ -44,14 +45,14 @@ def starts(tokenizer: Tokenizer, document: bytes, ids: np.ndarray) -> np.ndarray
     return np.minimum(first, len(document) - 1)
 
 
-def of_tokens(tokenizer: Tokenizer, documents: list[bytes]) -> dict[str, Any]:
+def of_tokens(scheme: Scheme, documents: list[bytes]) -> dict[str, Any]:
     """Bits of the first 1, 2 and 4 bytes of text, given the token, and without it."""
     seen: dict[int, dict[int, collections.Counter[bytes]]] = {
         size: collections.defaultdict(collections.Counter) for size in PREFIXES
     }
     for document in documents:
-        ids = tokenizer.encode(document)
-        for token, at in zip(ids.tolist(), starts(tokenizer, document, ids).tolist(), strict=True):
+        ids = scheme.encode(document)
+        for token, at in zip(ids.tolist(), starts(scheme, document, ids).tolist(), strict=True):
             for size in PREFIXES:
                 seen[size][token][document[at : at + size]] += 1
     result: dict[str, Any] = {}
@@ -94,3 +95,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         ]
         out.append(f"| {label(row['name'])} | {' | '.join(cells)} |")
     return out
+
+
+def compared(names: Iterable[str], documents: list[bytes]) -> str:
+    """The Markdown table of tokenizations on documents."""
+    rows = [
+        {"name": name, "meaning": of_tokens(Scheme(name, documents), documents)} for name in names
+    ]
+    return "\n".join(table(rows)) + "\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from .data import label
 from .loop import Row
+from .schemes import label
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -238,7 +238,7 @@ def add(path: Path, replace: bool = False) -> Path:
     Raises ModelFileError and ModelNotFoundError for a file that cannot be used, ValueError for the
     name of a released model, and FileExistsError.
     """
-    from ..output import atomic_output
+    from ..atomic import atomic_output
 
     if path.stem in RELEASED:
         raise ValueError(f"{path.stem} is the name of a model that comes with nzip")

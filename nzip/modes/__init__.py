@@ -1,4 +1,7 @@
-"""The modes: how a block becomes code. One file a mode, each with the same two functions."""
+"""The modes: how a block becomes code. One file a mode, each a class with encode() and decode().
+
+What a block decodes to is part of the format (docs/format.md); what an encoder chooses is not.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .. import frame, models
 from .._predict import Watch
-from ..errors import ChecksumError
+from ..errors import ChecksumError, FormatError
+from ..levels import PLAIN_BLOCK, check_level, default_model, thread_memory
 from ..models import Model
 from ..prior import Prior
 from ..prior import find as find_prior
@@ -20,58 +24,6 @@ from .eqinfo import EqInfo
 from .static import Static
 
 MODES = ("ac", "static", "eqinfo")
-DEFAULT_LEVEL = 6
-MEMORY = " Memory of a thread: up to 140 MB; level 3 takes 200 MB, level 9 350 MB."
-PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
-PROGRAM_MEMORY = 60 << 20  # bytes of the interpreter and the models, which threads share
-
-
-class Level(NamedTuple):
-    """What a level stands for."""
-
-    model: str
-    coding: int  # how much is mixed with M1: one of frame.MIXED
-    block_size: int  # larger blocks learn longer from the file and leave less to do in parallel
-
-
-LEVELS = {
-    1: Level(models.NANO, frame.AC_LIGHT, 1 << 19),
-    2: Level(models.NANO, frame.AC_LIGHT, 1 << 21),
-    3: Level(models.NANO, frame.AC_LIGHT, 1 << 23),
-    4: Level(models.NANO, frame.AC_FULL, 1 << 21),
-    5: Level(models.SMALL, frame.AC_FULL, 1 << 20),
-    6: Level(models.SMALL, frame.AC_FULL, 1 << 22),
-    7: Level(models.BASE, frame.AC_FULL, 1 << 22),
-    8: Level(models.BASE, frame.AC_DEEP, 1 << 22),
-    9: Level(models.LARGE, frame.AC_DEEP, 1 << 24),
-}
-
-
-_MIXING = {frame.AC_LIGHT: "light", frame.AC_FULL: "full", frame.AC_DEEP: "deep"}
-
-
-def describe_levels() -> str:
-    """The table of levels as a sentence for help."""
-    groups: dict[str, list[tuple[int, int]]] = {}
-    for number, level in LEVELS.items():
-        network = level.model.split("-")[0]
-        kind = f"the {network} network, {_MIXING[level.coding]} mixing"
-        groups.setdefault(kind, []).append((number, level.block_size))
-    parts = []
-    for kind, members in groups.items():
-        numbers = ", ".join(f"-{number}" for number, _ in members)
-        sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
-        parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
-    return "; ".join(parts) + ". Larger blocks: smaller output, less to do in parallel." + MEMORY
-
-
-def thread_memory(coding: int, size: int) -> int:
-    """Bytes that a thread takes, at most, for a block of ``size`` bytes and any prior together."""
-    slots = 0
-    if coding in frame.MIXED:  # what the models that learn from the block are kept in
-        bits = (size - 1).bit_length()
-        slots = 16 << min(bits + coding, max(bits, 22))
-    return slots + (12 << 20) + 4 * size
 
 
 class Mode(Protocol):
@@ -100,32 +52,27 @@ def choose(
         raise ValueError("a prior is for the mode ac, with what learns from the file")
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} (known: {', '.join(MODES)})")
-    if level not in LEVELS:
-        raise ValueError(f"level {level} is not in 1..9")
+    chosen = check_level(level)
     if not frame.MIN_WINDOW <= window <= frame.MAX_WINDOW:
         raise ValueError(
             f"a window has {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits, not {window}"
         )
     frame.check_reset_every(reset_every)
-    if mode == "static":
+    name = model or default_model(mode, level, adapt)
+    if mode == "static" or name is None:
         return Static(), PLAIN_BLOCK, None
+    m1 = models.load(name)
     if mode == "eqinfo":
-        m1 = models.load(model or models.WINDOWS)
         return EqInfo(m1, window, reset_every), PLAIN_BLOCK, m1
     if not adapt:  # M1 is all that there is
-        m1 = models.load(model)
         return Ac(m1, frame.AC_PLAIN), PLAIN_BLOCK, m1
-    name, coding, block_size = LEVELS[level]
-    m1 = models.load(model or name)
-    return Ac(m1, coding, prior), block_size, m1
+    return Ac(m1, chosen.coding, prior), chosen.block_size, m1
 
 
 def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
     """The files of models without which nothing that a mode and level writes can be decoded."""
-    if mode == "static":
-        return set()
-    default = models.WINDOWS if mode == "eqinfo" else LEVELS[level].model
-    return set(models.load(model or default).files)
+    name = None if mode == "static" else model or default_model(mode, level)
+    return set() if name is None else set(models.load(name).files)
 
 
 @dataclass(frozen=True)
@@ -179,3 +126,18 @@ def agreeing(
             frame.check_block(block, payload, context.seed(index))
             return context
     raise ChecksumError("a block is damaged (its CRC does not match)")
+
+
+def decode_block(
+    header: frame.Header, mode: Mode, block: frame.Block, payload: bytes, watch: Watch
+) -> bytes:
+    """The content of a block whose CRC was checked. Raises FormatError."""
+    if block.kind == frame.STORED:
+        return payload
+    if block.kind == frame.RUN:
+        return payload * block.size
+    if block.kind == frame.WITHOUT_M1:
+        if header.coding not in frame.MIXED:
+            raise FormatError(f"a block of type {block.kind} in a frame without mixing")
+        return Ac(None, header.coding).decode(payload, block.size, watch)
+    return mode.decode(payload, block.size, watch)

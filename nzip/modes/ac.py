@@ -1,4 +1,5 @@
-"""``ac``: the whole block in one arithmetic-coded stream.
+"""``ac``: the whole block in one arithmetic-coded stream. Part of the format (docs/format.md), but
+for when the encoder leaves M1 out.
 
 M1's prediction, mixed with n-gram and match models that learn from the block, in one of three
 profiles; or M1 alone, which is the paper's AC (arXiv 2309.10668, section 2).

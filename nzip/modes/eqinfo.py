@@ -1,4 +1,5 @@
-"""``eqinfo``: Equal-Info Windows (arXiv 2404.03626, section 3.3).
+"""``eqinfo``: Equal-Info Windows (arXiv 2404.03626, section 3.3). Part of the format
+(docs/format.md).
 
 Windows of exactly W bits, coder and M1 reset at each one. Where the paper pads an arithmetic code
 with zeros, a window of up to 20 bits here is an entry of a dictionary, a longer one a codeword of a
@@ -9,11 +10,12 @@ section 6.1); then all windows are of the second kind.
 
 from __future__ import annotations
 
-from .. import _predict, frame, windows
+from .. import _predict, frame
 from .._predict import Watch
 from .._trie import Trie
 from ..errors import FormatError
 from ..models import Model
+from . import dictionary
 
 
 class EqInfo:
@@ -62,6 +64,6 @@ class EqInfo:
 
     def dictionary(self) -> Trie | None:
         """That of its windows, where they have one."""
-        if self._reset_every != 1 or self._width > windows.MAX_WIDTH:
+        if self._reset_every != 1 or self._width > frame.MAX_DICTIONARY:
             return None
-        return windows.dictionary(self._model, self._width)
+        return dictionary.of_model(self._model, self._width)

@@ -1,4 +1,5 @@
-"""``static``: one fixed byte distribution a block, from the block's own counts.
+"""``static``: one fixed byte distribution a block, from the block's own counts. Part of the format
+(docs/format.md).
 
 The paper's StaticAC (arXiv 2404.03626, section 3.2) with the counts sent along.
 """

@@ -6,62 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import _predict, corpus, frame, models
-from ..files import STDIO
-from ..output import atomic_output, check_output, write_all
+from .. import _predict, corpus
+from ..atomic import atomic_output, check_output, write_all
+from ..inputs import STDIO, find_files
 from ..progress import Bar, View
-from . import count, files, streams
+from . import count, tokenfile, tokenizations
 from .tokenizer import Tokenizer
-
-
-def make(
-    name: str,
-    documents: corpus.Documents,
-    *,
-    model: str | None,
-    window: int | None,
-    token_bits: int | None,
-    reset_every: int,
-    align: str | None,
-    lookahead: bool = False,
-    vocabulary: Path | None = None,
-) -> streams.Tokenization:
-    """The tokenization that a command line asks for. Raises ValueError."""
-    if vocabulary is not None and name != "counted":
-        raise ValueError("a vocabulary is a counted one, no other tokenization's")
-    if name == "counted":
-        if model is not None or reset_every != 1:
-            raise ValueError("counted windows need no model: --tokenization eqinfo")
-        if vocabulary is not None:
-            tokenizer = Tokenizer.load(vocabulary, lookahead=lookahead)
-            if align not in (None, tokenizer.align):
-                raise ValueError(f"{vocabulary} was not counted for windows aligned to {align}")
-        else:
-            width = window or frame.DEFAULT_WINDOW
-            tokenizer = Tokenizer(window=width, align=align, lookahead=lookahead)
-        return streams.Vocabulary(tokenizer, token_bits or (8 if tokenizer.window % 16 else 16))
-    if name == "eqinfo":
-        m1 = models.load(models.WINDOWS if model is None else model)
-        width = window or frame.DEFAULT_WINDOW
-        return streams.EqInfo(m1, width, token_bits or 16, reset_every, align, lookahead)
-    if window is not None or reset_every != 1 or align is not None or lookahead:
-        raise ValueError("windows, their resets, alignment and lookahead are of counted and eqinfo")
-    if model is not None and name != "ac":
-        raise ValueError(f"{name} has no model")
-    bits = token_bits or 8
-    if name == "ac":
-        return streams.Ac(models.load(model), bits)
-    if name == "static":
-        if STDIO in documents.paths:
-            raise ValueError("static reads its input twice, which stdin does not allow")
-        return streams.Static(streams.frequencies(documents), bits)
-    if name == "gzip":
-        return streams.Gzip(bits)
-    if name == "bytes":
-        if bits != 8:
-            raise ValueError("bytes are tokens of 8 bits")
-        return streams.Bytes()
-    raise ValueError(f"unknown tokenization {name!r} (known: {', '.join(streams.NAMES)})")
 
 
 def tokenize(
@@ -81,13 +31,13 @@ def tokenize(
 
     split, field, column: see ``corpus.Documents``. eos None: end-of-text tokens where there are
     such, but not in Parquet, where rows keep documents apart. force: replace files. progress: a bar
-    on stderr, None for one if that is a terminal. ``settings``: see ``make``. Raises ValueError if
-    an input would be overwritten, and FileExistsError.
+    on stderr, None for one if that is a terminal. ``settings``: see ``tokenizations.make``. Raises
+    ValueError if an input would be overwritten, and FileExistsError.
     """
-    paths = corpus.find_files(paths)
+    paths = find_files(paths)
     documents = corpus.Documents(paths, split, field, column)
-    _check_outputs(files.written(output), paths, force)
-    tokenization = make(name, documents, **settings)
+    _check_outputs(tokenfile.written(output), paths, force)
+    tokenization = tokenizations.make(name, documents, **settings)
     watch = tokenization.watch = _predict.Watch()
 
     def look() -> View:
@@ -95,7 +45,10 @@ def tokenize(
 
     if eos is None:
         eos = tokenization.eos is not None and output.suffix != ".parquet"
-    with Bar(output.name, look, progress), files.Writer(output, tokenization, eos, force) as writer:
+    with (
+        Bar(output.name, look, progress),
+        tokenfile.Writer(output, tokenization, eos, force) as writer,
+    ):
         for document in documents:
             writer.add(document)
             watch.done = 0  # what it counted is about to be counted by the documents
@@ -124,7 +77,7 @@ def train(
 ) -> dict[str, Any]:
     """Count a vocabulary on all documents and write it as ``Tokenizer.save`` does; what it is.
     Raises as ``tokenize``."""
-    paths = corpus.find_files(paths)
+    paths = find_files(paths)
     if output.suffix != ".json":
         raise ValueError(f"{output}: a vocabulary's suffix is .json")
     _check_outputs([output], paths, force)
@@ -156,10 +109,10 @@ def detokenize(source: Path, output: Path, split: str = "file", force: bool = Fa
     how many there were. force: replace a file. Raises as ``tokenize``."""
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
-    _check_outputs([output], files.written(source), force)
+    _check_outputs([output], tokenfile.written(source), force)
     number = 0
     with atomic_output(output, replace=force) as out:
-        for document in files.read_documents(source):
+        for document in tokenfile.read_documents(source):
             if number and split == "nul":
                 write_all(out, b"\0")
             write_all(out, document)

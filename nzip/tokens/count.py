@@ -14,8 +14,9 @@ import array
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
-from .. import _trie, windows
+from .. import _trie
 from .._trie import Trie
+from ..modes import dictionary
 
 LIMIT = 100_000_000  # bytes of text that are counted
 PIECE = 1 << 16  # bytes that are kept or passed over at once
@@ -56,13 +57,13 @@ def count(
     limit: int = LIMIT,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trie:
-    """The dictionary of ``windows.codewords(width)`` strings.
+    """The dictionary of ``dictionary.codewords(width)`` strings.
 
     align: as for ``Tokenizer``. limit: bytes of text; of more, pieces of 64 KiB are left out
     evenly. Memory is some ten bytes for each. say: is told of each round. Raises ValueError for a
     width out of range or documents without text.
     """
-    wanted, aligned = windows.codewords(windows.check_width(width)), windows.aligned(align)
+    wanted, aligned = dictionary.codewords(dictionary.check_width(width)), dictionary.aligned(align)
     pieces = sample(documents, limit)
     if not any(pieces):
         raise ValueError("there is no text to count on")

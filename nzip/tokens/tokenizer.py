@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import functools
 import itertools
 import json
 import os
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import models, windows
+from .. import models
 from .._trie import Trie
 from ..errors import MALFORMED, FormatError, ModelNotFoundError
+from ..modes import dictionary
 from . import count
 
 if TYPE_CHECKING:
@@ -62,11 +64,11 @@ class Tokenizer:
         if model == COUNTED:
             if window != 16:
                 raise ValueError("other windows than those of 16 bits are a model's: eqinfo")
-            digest, trie = windows.counted(align)
+            digest, trie = dictionary.counted(align)
             self._set(trie, COUNTED, digest, window, align, lookahead)
         else:
             m1 = models.load(models.WINDOWS if model == EQINFO else model)
-            trie = windows.dictionary(m1, window)
+            trie = dictionary.of_model(m1, window)
             self._set(trie, m1.name, m1.digest, window, align, lookahead)
 
     @classmethod
@@ -89,7 +91,33 @@ class Tokenizer:
         documents without text or a setting out of range.
         """
         trie = count.count(map(_utf8, corpus), window, align, limit, say)
-        return _build(trie, name, windows.own_digest(trie), window, align, lookahead)
+        return cls._made(trie, name, dictionary.own_digest(trie), window, align, lookahead)
+
+    @classmethod
+    def _made(
+        cls,
+        trie: Trie,
+        name: str,
+        digest: bytes,
+        window: int,
+        align: str | None,
+        lookahead: bool,
+    ) -> Tokenizer:
+        tokenizer = cls.__new__(cls)
+        tokenizer._set(trie, name, digest, window, align, lookahead)
+        return tokenizer
+
+    @classmethod
+    def _by_digest(
+        cls, name: str, digest: bytes, window: int, align: str | None, lookahead: bool
+    ) -> Tokenizer:
+        trie = dictionary.find(digest, window)
+        if trie is None:
+            m1 = next((m for m in models.by_prefix(digest[:2]) if m.digest == digest), None)
+            if m1 is None:
+                raise ModelNotFoundError(f"the dictionary {digest.hex()[:8]} of {name} is missing")
+            trie = dictionary.of_model(m1, window)
+        return cls._made(trie, name, digest, window, align, lookahead)
 
     def _set(
         self,
@@ -100,7 +128,7 @@ class Tokenizer:
         align: str | None,
         lookahead: bool,
     ) -> None:
-        self._aligned = windows.aligned(align)
+        self._aligned = dictionary.aligned(align)
         if self._aligned and lookahead:
             raise ValueError("aligned windows end where words begin; lookahead is for others")
         self.trie, self.name, self.digest = trie, name, digest
@@ -257,14 +285,15 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Small and the same everywhere, as long as the dictionary can be had from its hash.
-        if windows.find(self.digest, self.window) is not None:
+        if dictionary.find(self.digest, self.window) is not None:
             settings = (self.window, self.align, self.lookahead)
-            return _by_digest, (self.name, self.digest, *settings)
-        return _from_json, (self.to_json(), self.lookahead)
+            return Tokenizer._by_digest, (self.name, self.digest, *settings)
+        make = functools.partial(Tokenizer.from_json, lookahead=self.lookahead)
+        return make, (self.to_json(),)
 
     def packed(self) -> bytes:
-        """The dictionary as a file of its own (windows.pack)."""
-        return windows.pack(self.digest, self.window, *self.trie.tables())
+        """The dictionary as a file of its own (modes.dictionary.pack)."""
+        return dictionary.pack(self.digest, self.window, *self.trie.tables())
 
     def to_json(self) -> str:
         """What ``save`` writes."""
@@ -291,39 +320,15 @@ class Tokenizer:
     @classmethod
     def from_json(cls, text: str | bytes, *, lookahead: bool = False) -> Tokenizer:
         """What ``to_json`` gave. Raises as ``load``."""
-        return _from_json(text, lookahead)
-
-
-def _build(
-    trie: Trie, name: str, digest: bytes, window: int, align: str | None, lookahead: bool
-) -> Tokenizer:
-    tokenizer = Tokenizer.__new__(Tokenizer)
-    tokenizer._set(trie, name, digest, window, align, lookahead)
-    return tokenizer
-
-
-def _by_digest(
-    name: str, digest: bytes, window: int, align: str | None, lookahead: bool
-) -> Tokenizer:
-    trie = windows.find(digest, window)
-    if trie is None:
-        m1 = next((m for m in models.by_prefix(digest[:2]) if m.digest == digest), None)
-        if m1 is None:
-            raise ModelNotFoundError(f"the dictionary {digest.hex()[:8]} of {name} is missing")
-        trie = windows.dictionary(m1, window)
-    return _build(trie, name, digest, window, align, lookahead)
-
-
-def _from_json(text: str | bytes, lookahead: bool = False) -> Tokenizer:
-    try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise ValueError("another format")
-        window, digest = int(content["window"]), bytes.fromhex(content["digest"])
-        packed = base64.b64decode(content["dictionary"], validate=True)
-        trie = windows.unpack(packed, digest, windows.check_width(window))
-        name, align = str(content["model"]), content["align"]
-        windows.aligned(align)
-    except MALFORMED as error:
-        raise FormatError(f"not a tokenizer file: {error}") from error
-    return _build(trie, name, digest, window, align, lookahead)
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise ValueError("another format")
+            window, digest = int(content["window"]), bytes.fromhex(content["digest"])
+            packed = base64.b64decode(content["dictionary"], validate=True)
+            trie = dictionary.unpack(packed, digest, dictionary.check_width(window))
+            name, align = str(content["model"]), content["align"]
+            dictionary.aligned(align)
+        except MALFORMED as error:
+            raise FormatError(f"not a tokenizer file: {error}") from error
+        return cls._made(trie, name, digest, window, align, lookahead)

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models import SUFFIX
+from .. import models
 from ..progress import clock
 from .machine import keep_freed_memory
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from .data import Cuts
     from .model import M1, Config
@@ -23,9 +24,9 @@ def window_starts(name: str) -> Cuts:
     """Where every second window of 16 bits begins, under the model ``name``."""
     import numpy as np
 
-    from .. import models, windows
+    from ..modes import dictionary
 
-    trie = windows.dictionary(models.load(name), 16)
+    trie = dictionary.of_model(models.load(name), 16)
 
     def cuts(text: bytes) -> np.ndarray:
         lengths = np.frombuffer(bytes(trie.lengths(trie.encode(text))), np.uint32)
@@ -50,13 +51,10 @@ def parse_weights(option: str, text: str | None) -> dict[str, float] | None:
     return weights
 
 
-CHANGES = 4_000_000  # bytes of buckets that fine-tuning may change, each with its number
-
-
 def _model_file(path: Path) -> Path:
     """The path with the suffix of model files. Raises FileNotFoundError without its folder."""
-    if path.suffix != SUFFIX:
-        path = path.with_name(path.name + SUFFIX)
+    if path.suffix != models.SUFFIX:
+        path = path.with_name(path.name + models.SUFFIX)
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))
     return path
@@ -104,13 +102,11 @@ def run(
         raise ImportError("nzip train needs PyTorch: pip install 'nzip[train]'") from None
 
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
 
-    from .. import models
+    from . import recipes
     from .data import Corpus
-    from .export import load, save, save_tables, with_tables
-    from .loop import Options, deepen, evaluate, stable_checkpoint, train
-    from .model import SIZES, Config, Tables
+    from .loop import evaluate, train
+    from .model import SIZES
 
     output = _model_file(output)
     if split is not None:
@@ -134,95 +130,134 @@ def run(
     held = corpus.held_out()
     original: models.Tables | None = None  # which the new file refers to for what did not change
     if start is None:
-        options = Options(seed=seed, patience=patience)
-        shape = SIZES[size or ("windows" if windows else "base")]
-        buckets = Tables().buckets if table_size is None else table_size // models.BUCKET
-        initial: Config | M1 = Config(*shape, Tables(buckets=max(1, buckets)))
-        if tables:
-            torch.manual_seed(seed)
-            initial = with_tables(shape, models.load_tables(tables))
+        initial = _new(size or ("windows" if windows else "base"), tables, table_size, seed)
     else:
-        # A pass over the text, in smaller steps; the tables move as before.
-        options = Options(
-            total=sum(corpus.sizes.values()),
-            lanes=64,
-            rate=1e-3,
-            table_rate=180,
-            warmup=20,
-            seed=seed,
-            patience=patience,
-        )
-        source = models.load(start)
-        if tables and models.load_tables(tables).digest != source.tables.digest:
-            raise ValueError(f"{start} has other tables than {tables}")
-        initial = load(source, frozen=bool(tables))
+        initial = _loaded(start, tables)
         if not tables and not split:
-            original = source.tables.original
+            original = models.load(start).tables.original
         cut = part if windows else 0
         before = {name: evaluate(initial, text, segment=cut) for name, text in held.items()}
         console.print(f"before: held out (bpb): {_by_source(before)}")
-        if size:
-            torch.manual_seed(seed)
-            initial = deepen(initial, SIZES[size][1])
-    cuts = None
-    if windows:
-        options.segment, options.lanes, options.reset = part, 320, 1.0
-        if start:
-            options.rate, options.table_rate = 1.5e-3, 60.0
-            cuts = window_starts(start)
-    if total is not None:
-        options.total = total
-    if options.total < 1:
-        raise ValueError("there are no bytes to train on")
-    options.lanes = lanes or options.lanes
-    options.rate = rate or options.rate
-    options.begin = begin
-    steps = options.total // (options.lanes * options.segment)
-    options.warmup = min(options.warmup, steps // 10)
-    options.every = max(20, min(options.every, steps // 10))
-    bar = Progress(
-        TextColumn("{task.completed}/{task.total} steps"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        console=console,
-        disable=not sys.stderr.isatty(),
+        initial = _grown(initial, size, seed)
+    options = recipes.options(
+        fine_tune=start is not None,
+        windows=windows,
+        part=part,
+        text=sum(corpus.sizes.values()),
+        total=total,
+        lanes=lanes,
+        rate=rate,
+        seed=seed,
+        begin=begin,
+        patience=patience,
     )
-    task = bar.add_task("train", total=steps, state="choosing who owns the tables' rows")
-    held_mean, first_step, began = "", 0, 0.0
-
-    def report(row: dict) -> None:
-        nonlocal held_mean, first_step, began
-        if "held" in row:
-            held_mean = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
-            console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
-        state = f"{row['bpb']:.3f} bpb{held_mean}, {row['rate'] / 1000:.0f} kB/s"
-        if not began:
-            first_step, began = row["step"], time.monotonic()
-        elif done := row["step"] - first_step:
-            # Measuring counts in: it comes again as often as it came.
-            left = (row["steps"] - row["step"]) * (time.monotonic() - began) / done
-            state += f", {clock(left)} left"
-        bar.update(task, completed=row["step"], total=row["steps"], state=state)
-
+    cuts = window_starts(start) if windows and start else None
     path = checkpoint or output.with_suffix(".ckpt")
-    with bar:
-        most = (changes or CHANGES) // (models.BUCKET + 4) if original else None
-        model = train(corpus, path, initial, options, report, device, cuts, most)
-    if not first:
-        return
-    model.to("cpu")
+    report = _Report(console, options.total // (options.lanes * options.segment))
+    with report.bar:
+        most = (changes or recipes.CHANGES) // (models.BUCKET + 4) if original else None
+        model = train(corpus, path, initial, options, report.row, device, cuts, most)
+    if first:
+        model.to("cpu")
+        _write(model, output, split, original, console)
+        for name, text in held.items():
+            rounded = evaluate(model, text, segment=options.part)
+            exact = evaluate(model, text, quantise=False, segment=options.part)
+            console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
+        console.print(f"wrote {output}; how the run went is in {path.with_suffix('.jsonl')}")
+        _tidy(path, keep_checkpoints, console)
+
+
+def _new(size: str, tables: str | None, table_size: int | None, seed: int) -> Config | M1:
+    """What is trained anew: the shape of a model, or a new model with tables that are there."""
+    import torch
+
+    from .model import SIZES, Config, Tables
+    from .modelfile import with_tables
+
+    if tables:
+        torch.manual_seed(seed)
+        return with_tables(SIZES[size], models.load_tables(tables))
+    buckets = Tables().buckets if table_size is None else table_size // models.BUCKET
+    return Config(*SIZES[size], Tables(buckets=max(1, buckets)))
+
+
+def _loaded(start: str, tables: str | None) -> M1:
+    """The model to go on from; its tables are kept as they are if they are named."""
+    from .modelfile import load
+
+    source = models.load(start)
+    if tables and models.load_tables(tables).digest != source.tables.digest:
+        raise ValueError(f"{start} has other tables than {tables}")
+    return load(source, frozen=bool(tables))
+
+
+def _grown(model: M1, size: str | None, seed: int) -> M1:
+    """A model with as many blocks as that size has."""
+    import torch
+
+    from .loop import deepen
+    from .model import SIZES
+
+    if size is None:
+        return model
+    torch.manual_seed(seed)
+    return deepen(model, SIZES[size][1])
+
+
+class _Report:
+    """A progress bar, to be used as a context manager, and a line for each validation."""
+
+    def __init__(self, console: Console, steps: int):
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = console
+        self.bar = Progress(
+            TextColumn("{task.completed}/{task.total} steps"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self.bar.add_task(
+            "train", total=steps, state="choosing who owns the tables' rows"
+        )
+        self._held, self._first, self._began = "", 0, 0.0
+
+    def row(self, row: dict) -> None:
+        """Show what the training loop says."""
+        if "held" in row:
+            self._held = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
+            self._console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
+        state = f"{row['bpb']:.3f} bpb{self._held}, {row['rate'] / 1000:.0f} kB/s"
+        if not self._began:
+            self._first, self._began = row["step"], time.monotonic()
+        elif done := row["step"] - self._first:
+            # Measuring counts in: it comes again as often as it came.
+            left = (row["steps"] - row["step"]) * (time.monotonic() - self._began) / done
+            state += f", {clock(left)} left"
+        self.bar.update(self._task, completed=row["step"], total=row["steps"], state=state)
+
+
+def _write(
+    model: M1, output: Path, split: Path | None, original: models.Tables | None, console: Console
+) -> None:
+    """Write the model: its tables to ``split`` if given, else what differs from ``original``."""
+    from .modelfile import save, save_tables
+
     if split is not None:
         save_tables(model, split, split.stem)
         model.config.frozen = models.load_tables(os.fspath(split)).digest.hex()
         console.print(f"wrote {split}")
     save(model, output, output.stem, original)
-    for name, text in held.items():
-        rounded = evaluate(model, text, segment=options.part)
-        exact = evaluate(model, text, quantise=False, segment=options.part)
-        console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
-    console.print(f"wrote {output}; how the run went is in {path.with_suffix('.jsonl')}")
+
+
+def _tidy(path: Path, keep: bool, console: Console) -> None:
+    """Remove the checkpoints, or say where they are."""
+    from .loop import stable_checkpoint
+
     for file, use in ((path, "of the end"), (stable_checkpoint(path), "a longer run starts here")):
-        if file.exists() and keep_checkpoints:
+        if file.exists() and keep:
             console.print(f"kept {file} ({use})")
         else:
             file.unlink(missing_ok=True)

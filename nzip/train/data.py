@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..corpus import documents, file_size, find_files
+from ..corpus import documents, file_size
+from ..inputs import find_files
 
 Cuts = Callable[[bytes], np.ndarray]
 PIECE = 32768  # bytes of a document that one lane reads before it draws another

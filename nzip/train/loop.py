@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .. import _cell
+from . import _cell
 from .data import Corpus, Cuts
 from .model import M1, Config
 from .step import Lanes, Prepared, Rows, count_owners, rows_to_change

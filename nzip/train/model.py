@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import _cell
+from . import _cell
 
 WORD, WORDS, WORDS3, SHAPE = 9, 10, 11, 13  # contexts beside the last 1 to 8 bytes: kernel/trail.h
 ACT_SCALE = 21  # an activation a is the integer round(21 a), clamped to +-63, so +-3

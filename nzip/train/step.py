@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _cell
+from . import _cell
 from .machine import bfloat16_is_fast
 from .model import ACT_SCALE, M1, MULT_UNIT, UNITS_MULT_UNIT, Tables, quantise_rows
 

@@ -28,8 +28,9 @@ except ImportError:  # a test tries the seeds without it
     instrumented = contextlib.nullcontext()
 with instrumented:
     import nzip
-    from nzip import _predict, frame, inspect, models, modes, recover, stream, windows
-    from nzip.tokens import Tokenizer, files, streams
+    from nzip import _predict, frame, info, models, modes, recover, stream
+    from nzip.modes import dictionary
+    from nzip.tokens import Tokenizer, tokenfile, tokenizations
 
 LIMIT = 2000  # the caller's limit, in bytes of content, kept small for speed
 FOLDER = Path(
@@ -53,7 +54,7 @@ def written(name: str, data: bytes) -> Path:
 
 def parse(data: bytes) -> None:
     """Headers only: what `nzip info` reads."""
-    inspect.inspect_file(written("frame.nz", data))
+    info.read_file(written("frame.nz", data))
 
 
 def decompress(data: bytes) -> None:
@@ -110,15 +111,15 @@ def dictionary(data: bytes) -> None:
     """A dictionary file with correct checksums."""
     width = 8 + data[0] % 13 if data else 8
     digest = bytes(32)
-    body = windows.MAGIC + bytes([width]) + digest + compress(data, 1)
+    body = dictionary.MAGIC + bytes([width]) + digest + compress(data, 1)
     with contextlib.suppress(ValueError):  # as documented
-        trie = windows.unpack(body + hashlib.sha256(body).digest(), digest, width)
+        trie = dictionary.unpack(body + hashlib.sha256(body).digest(), digest, width)
         assert trie.decode(trie.encode(data)) == data
 
 
 def dictionary_file(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        windows.unpack(data, bytes(32), 8)
+        dictionary.unpack(data, bytes(32), 8)
 
 
 def tokenizer(data: bytes) -> None:
@@ -131,7 +132,7 @@ def settings(data: bytes) -> None:
     written("tokens.bin", data)
     written("tokens.idx", data[:200])
     written("tokens.json", data)
-    for document in files.read_documents(FOLDER / "tokens.bin"):
+    for document in tokenfile.read_documents(FOLDER / "tokens.bin"):
         assert len(document) <= 1 << 24
 
 
@@ -141,7 +142,7 @@ def index(data: bytes) -> None:
     about = b'{"format":"nzip-tokens-1","tokenization":"bytes","eos":false,"sizes":[3,%d]}' % (at,)
     written("t.json", about)
     written("t.idx", data[1:])
-    for document in files.read_documents(written("t.bin", data)):
+    for document in tokenfile.read_documents(written("t.bin", data)):
         assert document is not None
 
 
@@ -154,8 +155,8 @@ def tokens(data: bytes) -> None:
 
 
 STREAMS = [
-    streams.from_settings({"tokenization": "bytes", "token_bits": 8}),
-    streams.from_settings({"tokenization": "gzip", "token_bits": 8}),
+    tokenizations.from_settings({"tokenization": "bytes", "token_bits": 8}),
+    tokenizations.from_settings({"tokenization": "gzip", "token_bits": 8}),
 ]
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target

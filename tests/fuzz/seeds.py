@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import nzip
-from nzip import models, windows
+from nzip import models
+from nzip.modes import dictionary
 from nzip.tokens import Tokenizer, command
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -44,7 +45,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
     raw = np.array(lengths, "<u2").tobytes() + bytes(last)
     seeds.append(("dictionary", raw))
     seeds.append(
-        ("dictionary_file", windows.pack(bytes(32), 8, bytearray(raw[:512]), bytearray(last)))
+        ("dictionary_file", dictionary.pack(bytes(32), 8, bytearray(raw[:512]), bytearray(last)))
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

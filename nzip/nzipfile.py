@@ -12,9 +12,9 @@ from typing import IO, Any, NamedTuple
 
 from . import frame, modes
 from ._predict import Watch
+from .atomic import write_all
 from .errors import LimitError, TruncatedError
-from .output import write_all
-from .stream import Compressor, decode_block, decompress_chunks
+from .stream import Compressor, decompress_chunks
 
 File = str | bytes | os.PathLike[Any] | IO[bytes]
 
@@ -86,7 +86,7 @@ class _Blocks:
             payload = data[block.start : block.end]
             contexts = modes.contexts_at(place.header)
             context = modes.agreeing(contexts, block, payload, place.number)
-            content = decode_block(context.header, context.mode(), block, payload, Watch())
+            content = modes.decode_block(context.header, context.mode(), block, payload, Watch())
             self._held = number, content
         return self._held[1]
 

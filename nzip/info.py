@@ -8,7 +8,7 @@ from typing import Any
 
 from . import frame, models
 from .errors import FormatError, ModelNotFoundError, TruncatedError
-from .files import whole
+from .inputs import whole
 
 
 def _describe(header: frame.Header) -> str:
@@ -20,8 +20,7 @@ def _describe(header: frame.Header) -> str:
         return f"{mode} w={header.window}{reset}"
     if mode != "ac":
         return mode
-    kinds = {frame.AC_LIGHT: "light", frame.AC_FULL: "full", frame.AC_DEEP: "deep"}
-    return f"ac ({kinds.get(header.coding, 'M1 alone')})"
+    return f"ac ({frame.PROFILES.get(header.coding, 'M1 alone')})"
 
 
 def _model_name(prefix: bytes) -> str:
@@ -31,18 +30,18 @@ def _model_name(prefix: bytes) -> str:
         return f"{prefix.hex()} (not installed)"
 
 
-def inspect_file(path: Path) -> dict[str, Any]:
-    """What ``inspect`` says of a file. Raises FormatError's subclasses and OSError."""
+def read_file(path: Path) -> dict[str, Any]:
+    """What ``read`` says of a file. Raises FormatError's subclasses and OSError."""
     with path.open("rb") as stream:
         data = whole(stream)
         try:
-            return inspect(data, str(path))
+            return read(data, str(path))
         finally:
             if isinstance(data, mmap.mmap):
                 data.close()
 
 
-def inspect(data: frame.Data, name: str) -> dict[str, Any]:
+def read(data: frame.Data, name: str) -> dict[str, Any]:
     """Sizes, modes and models of a file's frames.
 
     Keys: file, compressed, content (bytes), frames, blocks, modes, models, priors (first two bytes

@@ -1,9 +1,9 @@
 """The tokenizations of arXiv 2404.03626 side by side: a document's bytes to tokens and back.
 
-By name: ``counted`` (windows of a dictionary counted on texts, not the paper's), ``eqinfo``
-(section 3.3), ``ac`` (M1 and an arithmetic coder for the whole document), ``static`` (fixed byte
-frequencies in M1's place), ``gzip`` and ``bytes``. Tokens
-are the code's bits in groups of 8 or 16, the highest bit first.
+By name (``make``): ``counted`` (windows of a dictionary counted on texts, not the paper's),
+``eqinfo`` (section 3.3), ``ac`` (M1 and an arithmetic coder for the whole document), ``static``
+(fixed byte frequencies in M1's place), ``gzip`` and ``bytes``. Tokens are the code's bits in groups
+of 8 or 16, the highest bit first.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import math
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import _coder, _predict, frame, models, windows
+from .. import _coder, _predict, frame, models
 from .._trie import Trie
 from ..errors import MALFORMED, FormatError, ModelNotFoundError
+from ..inputs import STDIO
 from ..models import Model
-from ..modes import eqinfo
+from ..modes import dictionary, eqinfo
 from .tokenizer import COUNTED, Tokenizer
 
-NAMES = ("counted", "eqinfo", "ac", "static", "gzip", "bytes")
+if TYPE_CHECKING:
+    from ..corpus import Documents
+
 STATIC_ONE = 65536  # what byte frequencies add up to
 
 
@@ -40,7 +44,7 @@ class Tokenization(Protocol):
 
     @property
     def eos(self) -> bytes | None:
-        """The tokens that end a document, little-endian, if there are such."""
+        """The end-of-document tokens, little-endian, or None."""
 
     def encode(self, document: bytes) -> bytes:
         """The tokens of a document, little-endian."""
@@ -59,8 +63,9 @@ def swap(tokens: bytes, token_bits: int) -> bytes:
 
 
 class _Coded:
-    """Tokens that are the groups of a code's bits; what is missing to whole ones is zeros."""
+    """Tokens cut from a code's bits; the last is filled up with zeros."""
 
+    name: str  # on command lines and in settings
     eos: bytes | None = None
     watch: _predict.Watch | None = None
 
@@ -68,7 +73,7 @@ class _Coded:
         if token_bits not in (8, 16):
             raise ValueError(f"tokens have 8 or 16 bits, not {token_bits}")
         self.token_bits = token_bits
-        self.settings = settings | {"token_bits": token_bits}
+        self.settings = {"tokenization": self.name, **settings, "token_bits": token_bits}
 
     @property
     def vocab_size(self) -> int:
@@ -85,6 +90,11 @@ class _Coded:
         if len(text) != size:
             raise FormatError("tokens of another document")
         return text
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> _Coded:
+        """What has these ``settings``. Raises MALFORMED and ModelNotFoundError."""
+        return cls(bits, {})
 
     def _code(self, document: bytes) -> bytes:
         raise NotImplementedError
@@ -115,9 +125,9 @@ class Windows(_Coded):
             token_bits, settings | {"window": window, "align": align, "lookahead": lookahead}
         )
         self._trie, self._window = trie, window
-        self._align, self._lookahead = windows.aligned(align), lookahead
+        self._align, self._lookahead = dictionary.aligned(align), lookahead
         if window >= 16:
-            number = windows.codewords(window)  # the first after them
+            number = dictionary.codewords(window)  # the first after them
             self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
 
     def _code(self, document: bytes) -> bytes:
@@ -176,12 +186,11 @@ class Windows(_Coded):
 class Vocabulary(Windows):
     """The windows of a tokenizer's dictionary that was counted."""
 
+    name = "counted"
+
     def __init__(self, tokenizer: Tokenizer, token_bits: int = 16):
-        settings = {
-            "tokenization": "counted",
-            "digest": tokenizer.digest.hex(),
-        }
-        if windows.find(tokenizer.digest, tokenizer.window) is None:  # it is not released
+        settings = {"digest": tokenizer.digest.hex()}
+        if dictionary.find(tokenizer.digest, tokenizer.window) is None:  # it is not released
             settings["vocabulary"] = tokenizer.to_json()
         super().__init__(
             tokenizer.trie,
@@ -192,6 +201,17 @@ class Vocabulary(Windows):
             tokenizer.lookahead,
         )
 
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> Vocabulary:
+        lookahead = bool(settings["lookahead"])
+        if "vocabulary" in settings:
+            tokenizer = Tokenizer.from_json(settings["vocabulary"], lookahead=lookahead)
+        else:
+            tokenizer = Tokenizer(COUNTED, align=settings["align"], lookahead=lookahead)
+        if tokenizer.digest.hex() != settings["digest"]:
+            raise ModelNotFoundError(f"the vocabulary {settings['digest'][:8]} is missing")
+        return cls(tokenizer, bits)
+
 
 class EqInfo(Windows):
     """Windows of ``window`` bits (8 to 64) under M1.
@@ -199,6 +219,8 @@ class EqInfo(Windows):
     reset_every: windows after which M1 starts afresh; 0: never. align, lookahead: for windows of at
     most 20 bits with a reset at each one, which have a dictionary.
     """
+
+    name = "eqinfo"
 
     def __init__(
         self,
@@ -213,7 +235,6 @@ class EqInfo(Windows):
             raise ValueError(f"windows have {frame.MIN_WINDOW} to {frame.MAX_WINDOW} bits")
         frame.check_reset_every(reset_every)
         settings = {
-            "tokenization": "eqinfo",
             "model": model.name,
             "digest": model.digest.hex(),
             "reset_every": reset_every,
@@ -227,8 +248,14 @@ class EqInfo(Windows):
         if trie is None and (self._align or lookahead):
             raise ValueError(
                 "alignment and lookahead are for windows of at most"
-                f" {windows.MAX_WIDTH} bits, with a reset at each one"
+                f" {frame.MAX_DICTIONARY} bits, with a reset at each one"
             )
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> EqInfo:
+        window, every = int(settings["window"]), int(settings["reset_every"])
+        lookahead = bool(settings.get("lookahead"))  # older files have none
+        return cls(_model(settings), window, bits, every, settings["align"], lookahead)
 
     def _code(self, document: bytes) -> bytes:
         if self._trie is not None:
@@ -267,10 +294,16 @@ class EqInfo(Windows):
 class Ac(_Coded):
     """One arithmetic code a document, by M1 alone."""
 
+    name = "ac"
+
     def __init__(self, model: Model, token_bits: int = 8):
-        settings = {"tokenization": "ac", "model": model.name, "digest": model.digest.hex()}
+        settings = {"model": model.name, "digest": model.digest.hex()}
         super().__init__(token_bits, settings)
         self._model = model
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> Ac:
+        return cls(_model(settings), bits)
 
     def _code(self, document: bytes) -> bytes:
         # A byte costs at most 8 bits of probability 2^-16 each.
@@ -301,13 +334,19 @@ class Static(_Coded):
     frequencies: 256 numbers of at least 1 that add up to 65,536; ``frequencies`` makes them.
     """
 
+    name = "static"
+
     def __init__(self, frequencies: Sequence[int], token_bits: int = 8):
         if len(frequencies) != 256 or min(frequencies) < 1 or sum(frequencies) != STATIC_ONE:
             raise ValueError("256 frequencies of at least 1 that add up to 65,536 are needed")
-        settings = {"tokenization": "static", "frequencies": list(frequencies)}
+        settings = {"frequencies": list(frequencies)}
         super().__init__(token_bits, settings)
         row = array.array("I", [0, *itertools.accumulate(frequencies)])
         self._row = memoryview(row).cast("B").cast("I", (1, 257))
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> Static:
+        return cls(settings["frequencies"], bits)
 
     def _code(self, document: bytes) -> bytes:
         return _coder.encode_symbols(document, self._row)
@@ -335,8 +374,14 @@ def _histogram(document: bytes) -> list[int]:
 class Gzip(_Coded):
     """zlib at its default level."""
 
+    name = "gzip"
+
     def __init__(self, token_bits: int = 8):
-        super().__init__(token_bits, {"tokenization": "gzip"})
+        super().__init__(token_bits, {})
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> Gzip:
+        return cls(bits)
 
     def _code(self, document: bytes) -> bytes:
         return zlib.compress(document)
@@ -351,8 +396,16 @@ class Gzip(_Coded):
 class Bytes(_Coded):
     """The bytes themselves."""
 
-    def __init__(self) -> None:
-        super().__init__(8, {"tokenization": "bytes"})
+    name = "bytes"
+
+    def __init__(self, token_bits: int = 8):
+        if token_bits != 8:
+            raise ValueError("bytes are tokens of 8 bits")
+        super().__init__(token_bits, {})
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], bits: int) -> Bytes:
+        return cls(bits)
 
     def _code(self, document: bytes) -> bytes:
         return document
@@ -361,28 +414,26 @@ class Bytes(_Coded):
         return code
 
 
+def _model(settings: dict[str, Any]) -> Model:
+    digest = bytes.fromhex(settings["digest"])
+    known = (m for m in models.by_prefix(digest[:2]) if m.digest == digest)
+    model = next(known, None)
+    if model is None:
+        raise ModelNotFoundError(f"the model {settings['digest'][:8]} is missing")
+    return model
+
+
+KINDS: dict[str, type[_Coded]] = {
+    kind.name: kind for kind in (Vocabulary, EqInfo, Ac, Static, Gzip, Bytes)
+}
+
+
 def from_settings(settings: dict[str, Any]) -> Tokenization:
     """The tokenization that ``settings`` describes. Raises FormatError, ModelNotFoundError."""
     try:
         name, bits = settings["tokenization"], int(settings["token_bits"])
-        if name in ("eqinfo", "ac"):
-            digest = bytes.fromhex(settings["digest"])
-            known = [m for m in models.by_prefix(digest[:2]) if m.digest == digest]
-            if not known:
-                raise ModelNotFoundError(f"the model {settings['digest'][:8]} is missing")
-            if name == "ac":
-                return Ac(known[0], bits)
-            window, every = int(settings["window"]), int(settings["reset_every"])
-            lookahead = bool(settings.get("lookahead"))  # older files have none
-            return EqInfo(known[0], window, bits, every, settings["align"], lookahead)
-        if name == "counted":
-            return _vocabulary(settings, bits)
-        if name == "static":
-            return Static(settings["frequencies"], bits)
-        if name == "gzip":
-            return Gzip(bits)
-        if name == "bytes":
-            return Bytes()
+        if name in KINDS:
+            return KINDS[name].from_settings(settings, bits)
     except MALFORMED as error:
         if isinstance(error, ModelNotFoundError):
             raise
@@ -390,12 +441,49 @@ def from_settings(settings: dict[str, Any]) -> Tokenization:
     raise FormatError(f"unknown tokenization {name!r}")
 
 
-def _vocabulary(settings: dict[str, Any], bits: int) -> Vocabulary:
-    lookahead = bool(settings["lookahead"])
-    if "vocabulary" in settings:
-        tokenizer = Tokenizer.from_json(settings["vocabulary"], lookahead=lookahead)
-    else:
-        tokenizer = Tokenizer(COUNTED, align=settings["align"], lookahead=lookahead)
-    if tokenizer.digest.hex() != settings["digest"]:
-        raise ModelNotFoundError(f"the vocabulary {settings['digest'][:8]} is missing")
-    return Vocabulary(tokenizer, bits)
+def make(
+    name: str,
+    documents: Documents,
+    *,
+    model: str | None,
+    window: int | None,
+    token_bits: int | None,
+    reset_every: int,
+    align: str | None,
+    lookahead: bool = False,
+    vocabulary: Path | None = None,
+) -> Tokenization:
+    """The tokenization of that name; None stands for its default. Raises ValueError."""
+    if vocabulary is not None and name != "counted":
+        raise ValueError("a vocabulary is a counted one, no other tokenization's")
+    if name == "counted":
+        if model is not None or reset_every != 1:
+            raise ValueError("counted windows need no model: --tokenization eqinfo")
+        if vocabulary is not None:
+            tokenizer = Tokenizer.load(vocabulary, lookahead=lookahead)
+            if align not in (None, tokenizer.align):
+                raise ValueError(f"{vocabulary} was not counted for windows aligned to {align}")
+        else:
+            width = window or frame.DEFAULT_WINDOW
+            tokenizer = Tokenizer(window=width, align=align, lookahead=lookahead)
+        return Vocabulary(tokenizer, token_bits or (8 if tokenizer.window % 16 else 16))
+    if name == "eqinfo":
+        m1 = models.load(models.WINDOWS if model is None else model)
+        width = window or frame.DEFAULT_WINDOW
+        return EqInfo(m1, width, token_bits or 16, reset_every, align, lookahead)
+    if window is not None or reset_every != 1 or align is not None or lookahead:
+        raise ValueError("windows, their resets, alignment and lookahead are of counted and eqinfo")
+    if model is not None and name != "ac":
+        raise ValueError(f"{name} has no model")
+    bits = token_bits or 8
+    if name == "ac":
+        return Ac(models.load(model), bits)
+    if name == "static":
+        if STDIO in documents.paths:
+            raise ValueError("static reads its input twice, which stdin does not allow")
+        return Static(frequencies(documents), bits)
+    if name == "gzip":
+        return Gzip(bits)
+    if name == "bytes":
+        return Bytes(bits)
+    raise ValueError(f"unknown tokenization {name!r} (known: {', '.join(KINDS)})")

@@ -12,9 +12,9 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from ._main import describe
-from .errors import NzipError
-from .files import STDIO, Job, Sizes, expand_folders
+from ..errors import NzipError, describe
+from ..inputs import STDIO
+from .job import Job, Sizes, expand_folders
 
 USAGE = """Usage: nzgrep [OPTIONS OF GREP] [-e] PATTERN [FILE]...
 

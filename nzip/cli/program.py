@@ -14,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from . import __version__
+from .. import __version__
+from ..errors import describe
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 FILTERS = {
@@ -30,8 +31,6 @@ FILTERS = {
 }
 # What gzip, xz and zstd call what has another name here.
 ALIASES = {"--fast": "--level=1", "--best": "--level=9", "--to-stdout": "--stdout"}
-# Malformed values of these are not worth failing for.
-WHOLE_NUMBERS = {"NZIP_LEVEL": range(1, 10), "NZIP_THREADS": range(1 << 16)}
 
 
 class Signalled(BaseException):
@@ -80,7 +79,10 @@ def _check_environment() -> None:
     for folder in filter(None, os.environ.get("NZIP_MODEL_PATH", "").split(os.pathsep)):
         if not os.path.isdir(folder):
             print(f"nzip: NZIP_MODEL_PATH names {folder!r}, which is no folder", file=sys.stderr)
-    for name, values in WHOLE_NUMBERS.items():
+    from ..levels import LEVELS
+
+    # Malformed values of these are not worth failing for.
+    for name, values in {"NZIP_LEVEL": LEVELS, "NZIP_THREADS": range(1 << 16)}.items():
         text = os.environ.get(name)
         if text and not (text.isascii() and text.isdigit() and int(text) in values):
             print(f"nzip: {name} is {text!r}, which is no such number; ignored", file=sys.stderr)
@@ -190,7 +192,7 @@ def with_command(args: list[str], group: Any) -> list[str]:
 
 
 def _run(args: list[str]) -> int:
-    from .cli import make_group
+    from .app import make_group
 
     group = make_group()
     result = group(with_command(args, group), prog_name="nzip", standalone_mode=False)
@@ -261,16 +263,3 @@ def _guarded(args: list[str]) -> int:
             print(f"nzip: {describe(error)}", file=sys.stderr)
             return 1
         raise
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return "out of memory"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-if __name__ == "__main__":
-    sys.exit(main())

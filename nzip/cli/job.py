@@ -7,25 +7,23 @@ removed only on request, and only after the output was read back and found right
 from __future__ import annotations
 
 import contextlib
-import errno
-import mmap
 import os
 import stat
-import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
-from .errors import LimitError, NzipError
-from .frame import MAGIC, OTHERS, Data, is_skippable
-from .output import atomic_output, check_output, write_all
-from .progress import View
-from .stream import READ_SIZE, Compressor, Decompressor, compress_chunks, decompress_chunks
+from ..atomic import atomic_output, write_all
+from ..errors import LimitError, NzipError
+from ..frame import MAGIC, OTHERS, is_skippable
+from ..inputs import STDIO, files_under, whole
+from ..progress import View
+from ..stream import READ_SIZE, Compressor, Decompressor, compress_chunks, decompress_chunks
 
 if TYPE_CHECKING:
-    from .recover import Recovery
+    from ..recover import Recovery
 
 SUFFIX = ".nz"
 SHORT_SUFFIXES = {".tnz": ".tar"}
@@ -33,18 +31,10 @@ MEDIA = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"\x1a\x45\xdf\xa3", b"OggS", b"fLaC", b"ID3"),
     *(b"\xff\xfb", b"Rar!\x1a\x07", b"\x00\x00\x00\x0cjP"),
 )
-STDIO = Path("-")
 
 
 class SkippedError(NzipError):
     """A file that is left alone, with the reason."""
-
-
-def stdin_bytes() -> IO[bytes]:
-    """Standard input, in bytes. Raises OSError if it is closed."""
-    if sys.stdin is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdin)")
-    return sys.stdin.buffer
 
 
 @dataclass
@@ -130,20 +120,6 @@ def looks_compressed(path: Path) -> bool:
     return head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:] in (b"WEBP", b"AVI "))
 
 
-def _files_under(folder: Path) -> Iterator[Path]:
-    """Regular files in order of name. Raises OSError for a folder that cannot be read."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for place, folders, names in os.walk(folder, onerror=fail):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(place, name)
-            if file.is_file() and not file.is_symlink():
-                yield file
-
-
 def expand_folders(
     paths: list[Path], recursive: bool, compressed: bool | None, suffix: str = SUFFIX
 ) -> Iterator[Path]:
@@ -151,21 +127,11 @@ def expand_folders(
     not, or with None all."""
     for path in paths:
         if recursive and path != STDIO and path.is_dir():
-            for file in _files_under(path):
+            for file in files_under(path):
                 if compressed is None or has_suffix(file, suffix) == compressed:
                     yield file
         else:
             yield path
-
-
-def whole(source: IO[bytes]) -> Data:
-    """All of a stream; a file in the file system is mapped."""
-    try:
-        if source.tell() == 0:
-            return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # a pipe, an empty file
-        pass
-    return source.read()
 
 
 def check_input(path: Path, force: bool, named: bool = False) -> os.stat_result:
@@ -261,7 +227,7 @@ class Job:
             sizes.worker = self.make_compressor()
             chunks = compress_chunks(read, sizes.worker)
         elif self.lost is not None:
-            from .recover import Recovery
+            from ..recover import Recovery
 
             data = whole(source)
             sizes.read = len(data)
@@ -313,12 +279,12 @@ class Job:
         with contextlib.suppress(FileNotFoundError):
             if status is not None and os.path.samestat(status, target.stat()):
                 raise SkippedError("input and output are the same file")
-        check_output(target, self.force)
         with contextlib.ExitStack() as stack:
-            source = stdin if path == STDIO else stack.enter_context(path.open("rb"))
-            assert source is not None
+            # First the output: one that is there is noticed before anything is read of a FIFO.
             like = status if regular else None
             output = stack.enter_context(atomic_output(target, like, self.force))
+            source = stdin if path == STDIO else stack.enter_context(path.open("rb"))
+            assert source is not None
             self.to_stream(source, output, sizes)
         self.targets.add(target)
         if self.remove and regular and not self.lost and not sizes.passed:

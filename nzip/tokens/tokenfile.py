@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from ..atomic import atomic_output
 from ..errors import MALFORMED, FormatError
-from ..output import atomic_output
-from .streams import Tokenization, from_settings
+from .tokenizations import Tokenization, from_settings
 
 FORMAT = "nzip-tokens-1"
 SUFFIXES = (".bin", ".npy", ".parquet")

@@ -1,4 +1,5 @@
-"""Equal-Info Windows as a dictionary.
+"""Equal-Info Windows as a dictionary: its strings and their order are part of the format, its file
+and the cache are not.
 
 Coder and M1 start afresh at each window, so what a codeword stands for depends on nothing before
 it: the windows of a width are a fixed dictionary. Up to 20 bits it holds the strings that are the
@@ -21,12 +22,12 @@ import threading
 import zlib
 from pathlib import Path
 
-from . import _predict
-from ._trie import Trie
-from .errors import ModelFileError, ModelNotFoundError
-from .models import SHIPPED, Model
+from .. import _predict
+from .._trie import Trie
+from ..errors import ModelFileError, ModelNotFoundError
+from ..frame import MAX_DICTIONARY, MIN_WINDOW
+from ..models import SHIPPED, Model
 
-MAX_WIDTH = 20  # bits; 2^20 windows are some 10 MB in memory
 MAGIC = b"\x8fNW\x01"
 SUFFIX = ".windows"
 # The released dictionaries that are counted, by what their windows are aligned to.
@@ -46,13 +47,15 @@ def codewords(width: int) -> int:
 
 def check_width(width: int) -> int:
     """The width. Raises ValueError unless a dictionary may have it."""
-    if not 8 <= width <= MAX_WIDTH:
-        raise ValueError(f"a dictionary has windows of 8 to {MAX_WIDTH} bits, not of {width}")
+    if not MIN_WINDOW <= width <= MAX_DICTIONARY:
+        raise ValueError(
+            f"a dictionary has windows of {MIN_WINDOW} to {MAX_DICTIONARY} bits, not of {width}"
+        )
     return width
 
 
 def aligned(align: str | None) -> bool:
-    """Whether windows end before words. Raises ValueError for another wish."""
+    """True if windows end before words. Raises ValueError for any other value."""
     if align not in (None, "word"):
         raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
     return align == "word"
@@ -153,7 +156,7 @@ def find(digest: bytes, width: int) -> Trie | None:
         return trie
 
 
-def dictionary(model: Model, width: int) -> Trie:
+def of_model(model: Model, width: int) -> Trie:
     """The windows of ``width`` bits, 8 to 20, under a model; built if it is not there, which takes
     a second for 16 bits.
 

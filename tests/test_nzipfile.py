@@ -7,8 +7,7 @@ import pytest
 from conftest import TEXTS
 
 import nzip
-from nzip import file as nzip_file
-from nzip import frame
+from nzip import frame, modes
 
 LINES = ["first line\n", "zweite Zeile: äöü\n", "last, without an end"]
 
@@ -111,13 +110,13 @@ NUMBERED = b"".join(b"line %d of a file that is read here and there\n" % i for i
 def decoded(monkeypatch):
     """The sizes of the blocks that were decoded for reads at several positions."""
     sizes = []
-    decode = nzip_file.decode_block
+    decode = modes.decode_block
 
     def count(header, mode, block, payload, watch):
         sizes.append(block.size)
         return decode(header, mode, block, payload, watch)
 
-    monkeypatch.setattr(nzip_file, "decode_block", count)
+    monkeypatch.setattr(modes, "decode_block", count)
     return sizes
 
 

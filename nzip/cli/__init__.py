@@ -1,0 +1,1 @@
+"""The command line: ``program`` is where it starts, ``app`` lists the commands."""

@@ -1,0 +1,94 @@
+"""The levels, and what follows from them: models, sizes of blocks, memory, the text of the help.
+
+What a level stands for is the encoder's choice, no part of the format: frames say what decodes
+them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import frame, models
+
+DEFAULT_LEVEL = 6
+PROGRAM_MEMORY = 60 << 20  # bytes of the interpreter and the models, which threads share
+
+
+class Level(NamedTuple):
+    """What a level stands for."""
+
+    model: str
+    coding: int  # how much is mixed with M1: one of frame.MIXED
+    block_size: int  # larger blocks learn longer from the file and leave less to do in parallel
+
+
+LEVELS = {
+    1: Level(models.NANO, frame.AC_LIGHT, 1 << 19),
+    2: Level(models.NANO, frame.AC_LIGHT, 1 << 21),
+    3: Level(models.NANO, frame.AC_LIGHT, 1 << 23),
+    4: Level(models.NANO, frame.AC_FULL, 1 << 21),
+    5: Level(models.SMALL, frame.AC_FULL, 1 << 20),
+    6: Level(models.SMALL, frame.AC_FULL, 1 << 22),
+    7: Level(models.BASE, frame.AC_FULL, 1 << 22),
+    8: Level(models.BASE, frame.AC_DEEP, 1 << 22),
+    9: Level(models.LARGE, frame.AC_DEEP, 1 << 24),
+}
+PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
+BLOCK_SIZES = {PLAIN_BLOCK, *(level.block_size for level in LEVELS.values())}
+
+
+def check_level(level: int) -> Level:
+    """What a level stands for. Raises ValueError for a number that is none."""
+    if level not in LEVELS:
+        raise ValueError(f"level {level} is not in {min(LEVELS)}..{max(LEVELS)}")
+    return LEVELS[level]
+
+
+def default_model(mode: str, level: int = DEFAULT_LEVEL, adapt: bool = True) -> str | None:
+    """The name of the model that a mode takes if no other is asked for; None for ``static``.
+
+    Raises ValueError for a level that is none.
+    """
+    if mode == "static":
+        return None
+    if mode == "eqinfo":
+        return models.WINDOWS
+    return check_level(level).model if adapt else models.DEFAULT
+
+
+def thread_memory(coding: int, size: int) -> int:
+    """Bytes that a thread takes, at most, for a block of ``size`` bytes and any prior together."""
+    slots = 0
+    if coding in frame.MIXED:  # what the models that learn from the block are kept in
+        bits = (size - 1).bit_length()
+        slots = 16 << min(bits + coding, max(bits, 22))
+    return slots + (12 << 20) + 4 * size
+
+
+def describe_levels() -> str:
+    """The table of levels in sentences for help."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for number, level in LEVELS.items():
+        network = level.model.split("-")[0]
+        kind = f"the {network} network, {frame.PROFILES[level.coding]} mixing"
+        groups.setdefault(kind, []).append((number, level.block_size))
+    parts = []
+    for kind, members in groups.items():
+        numbers = ", ".join(f"-{number}" for number, _ in members)
+        sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
+        parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
+    levels = "; ".join(parts)
+    return f"{levels}. Larger blocks: smaller output, less to do in parallel. {describe_memory()}"
+
+
+def describe_memory() -> str:
+    """What a thread takes, in a sentence: up to tens of MB, levels far above the default by
+    themselves."""
+    megabytes = {
+        number: -(-thread_memory(level.coding, level.block_size) // 10**7) * 10
+        for number, level in LEVELS.items()
+    }
+    large = {n: size for n, size in megabytes.items() if size > 1.5 * megabytes[DEFAULT_LEVEL]}
+    usual = max(size for n, size in megabytes.items() if n not in large)
+    exceptions = ", ".join(f"level {n} {size} MB" for n, size in large.items())
+    return f"Memory of a thread: up to {usual} MB; {exceptions}."
