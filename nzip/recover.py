@@ -31,8 +31,8 @@ from .prior import in_use
 from .stream import CHUNK
 from .workers import Workers
 
-# Blocks lost in a row behind which the next one is still recognised: each number more is one more
-# chance in 2^32 that some bytes look like a block. With a damaged header there are many contexts.
+# How many lost blocks in a row are looked past: each one more adds a chance of 1 in 2^32 that some
+# bytes look like a block. With a damaged header there are many contexts.
 MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
 ZEROS = re.compile(rb"\0*\Z")
@@ -184,7 +184,8 @@ class _Survey:
             own = list(contexts_at(data, at))
         except NzipError as reason:
             own, error = [], reason
-        # As it stands, or with a header that was damaged: first by the first block, then by any.
+        # The header as it stands, then every one that it may have been before the damage: first by
+        # the first block, then by any later one.
         for seeds in (_seeds(own, 0, 1), self._every):
             for size in {len(context.packed) for context, _ in seeds.values()}:
                 block = self._parse(at + size)
@@ -343,7 +344,7 @@ Seeds = dict[int, tuple[Context, int]]  # what a block's CRC begins with: its co
 
 
 def _seeds(contexts: Iterable[Context], index: int, most: int) -> Seeds:
-    """Of the ``most`` blocks from ``index`` on."""
+    """What the CRCs of ``most`` blocks from number ``index`` on begin with, in each context."""
     return {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
 
 

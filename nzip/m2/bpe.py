@@ -41,7 +41,7 @@ class Bpe:
         return cls(tokenizer)
 
     def encode(self, document: bytes) -> np.ndarray:
-        """Its tokens; a byte each for what is not UTF-8."""
+        """The tokens of a document, int32 [n]; a byte each for what is not UTF-8."""
         try:
             ids = self._tokenizer.encode(document.decode()).ids
         except UnicodeDecodeError:

@@ -22,9 +22,8 @@ PREFIXES = (1, 2, 4)  # bytes of text
 
 
 def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
-    """Where in the document the text of each token begins: of a token within a window, where the
-    window does; in one code over the document, at the byte whose cost its first bit belongs to.
-    """
+    """Where in the document the text of each token begins, int [n]: for a token inside a window,
+    the window's start; for one long code, the byte that its first bit encodes."""
     stream, count = scheme.stream, len(ids)
     if stream is None:
         lengths = [len(text) for text in scheme.texts(ids)]

@@ -71,6 +71,6 @@ class Padded:
         self._number = {text: number for number, text in enumerate(self.strings)}
 
     def encode(self, document: bytes) -> np.ndarray:
-        """Its tokens."""
+        """The tokens of a document, int32 [n]."""
         windows = windows_of(document, self._found, self._beginnings)
         return np.array([self._number[window] for window in windows], np.int32)
