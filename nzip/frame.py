@@ -45,7 +45,7 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "7-Zip",
 }
 
-MAX_BLOCK = 1 << 24  # bytes of content in a block
+MAX_BLOCK = 1 << 26  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
 MAX_DICTIONARY = 20  # bits of the windows of a dictionary; 2^20 are some 10 MB in memory
@@ -159,7 +159,7 @@ def skippable(payload: bytes) -> bytes:
 
 
 def pack_varint(value: int) -> bytes:
-    """A number below 2^28, seven bits a byte."""
+    """A number below 2^35, seven bits per byte."""
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -171,7 +171,7 @@ def pack_varint(value: int) -> bytes:
 def parse_varint(data: Data, at: int) -> tuple[int, int]:
     """(number, position behind it). Raises TruncatedError and FormatError."""
     value = 0
-    for group in range(4):
+    for group in range(5):
         _need(data, at + 1)
         byte = data[at]
         at += 1

@@ -61,7 +61,7 @@ def thread_memory(coding: int, size: int) -> int:
     slots = 0
     if coding in frame.MIXED:  # what the models that learn from the block are kept in
         bits = (size - 1).bit_length()
-        slots = 16 << min(bits + coding, max(bits, 22))
+        slots = 16 << min(bits + coding, max(bits, 22), 24)
     return slots + (12 << 20) + 4 * size
 
 

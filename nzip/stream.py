@@ -28,7 +28,7 @@ class Compressor:
     mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
     after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
     leaves ``ac`` to M1 alone. prior: samples to read before each block. block_size: 64 KiB to
-    16 MiB, for another than the level's. threads: None for all cores. max_memory: bytes that the
+    64 MiB, for another than the level's. threads: None for all cores. max_memory: bytes that the
     program may take; fewer threads work then, and compress() and flush() raise LimitError if one is
     too many. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
     it: calls wait for one another.
@@ -53,7 +53,7 @@ class Compressor:
         self._mode, self._block_size, m1 = chosen
         if block_size is not None:
             if not MIN_BLOCK_SIZE <= block_size <= frame.MAX_BLOCK:
-                raise ValueError(f"blocks of {block_size} bytes (64 KiB to 16 MiB are allowed)")
+                raise ValueError(f"blocks of {block_size} bytes (64 KiB to 64 MiB are allowed)")
             self._block_size = block_size
         self._digest = m1.digest if m1 else b""
         prefix = self._digest[: frame.MODEL_PREFIX]
