@@ -32,7 +32,10 @@ def test_long_content_has_a_check_of_four_bytes():
         assert frame.check_width(size) == width
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 2047, 2048, (1 << 18) - 1, 1 << 18, 1 << 25, 1 << 26])
+SIZES = [0, 1, 15, 16, 2047, 2048, (1 << 18) - 1, 1 << 18, 1 << 25, 1 << 26]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_block_headers_around_every_varint_limit(size):
     for kind in (frame.STORED, frame.RUN, frame.CODED):
         if size == 0 and kind != frame.STORED:
