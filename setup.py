@@ -40,7 +40,7 @@ def extension(name: str, *sources: str, more_flags: Sequence[str] = ()) -> Exten
 setup(
     ext_modules=cythonize(
         [
-            extension("_coder", KERNEL + "coder.c"),
+            extension("_coder", KERNEL + "coder.c", KERNEL + "static.c"),
             extension("_trie", KERNEL + "trie.c", "nzip/tokens/count.c"),
             extension(
                 "_predict", KERNEL + "model.c", KERNEL + "filter.c", *files(KERNEL + "engine_*.c")
