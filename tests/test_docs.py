@@ -26,6 +26,24 @@ def test_readme_python_example_runs(tmp_path, monkeypatch):
     assert nzip.open("notes.txt.nz", "rt", encoding="utf-8").read() == "a line\n"
 
 
+def test_first_python_example_of_the_site_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+
+
+def test_the_site_has_every_page_and_no_other():
+    pages = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(pages) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_version_is_the_same_everywhere():
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited
+    assert cited[1] == nzip.__version__
+
+
 def test_package_docstring_example():
     result = doctest.testmod(nzip)
     assert result.attempted
