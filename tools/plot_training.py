@@ -11,20 +11,20 @@ import json
 import sys
 from pathlib import Path
 
-from nzip.bench import style
+from nzip import plots
 
 
 def main(log: Path, picture: Path) -> None:
     rows = [json.loads(line) for line in log.read_text().splitlines()][1:]
-    figure, axes = style.pyplot().subplots(figsize=(7, 4.2))
-    for name, marker in zip(rows[-1]["english"], style.MARKERS, strict=False):
+    figure, axes = plots.pyplot().subplots(figsize=(7, 4.2))
+    for name, marker in zip(rows[-1]["english"], plots.MARKERS, strict=False):
         values = [row["english"][name] for row in rows]
         axes.plot([row["bytes"] / 1e9 for row in rows], values, marker=marker, label=name)
     axes.set_xlabel("text read, GB")
     axes.set_ylabel("bits per byte of held-out English")
     axes.set_title("Four networks, trained together with their tables", loc="left")
-    style.label_ends(axes)
-    style.save(figure, picture)
+    plots.label_ends(axes)
+    plots.save(figure, picture)
 
 
 if __name__ == "__main__":

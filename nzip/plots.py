@@ -44,7 +44,8 @@ def pyplot() -> Any:
 
 
 def label_ends(axes: Any, size: float = 9) -> None:
-    """Write each line's label after its last point, moved up or down until none is on another.
+    """Write each line's label to the right of the axes, beside its last point as far as the others
+    allow, with a thin line to it.
 
     Call it when the lines are drawn and the limits are set; size: of the text, in points.
     """
@@ -59,14 +60,16 @@ def label_ends(axes: Any, size: float = 9) -> None:
         places[i] = max(heights[i], least)
         least = places[i] + 1.15 * size
     for i, line in enumerate(lines):
+        bottom, top = axes.get_window_extent().intervaly / scale
         axes.annotate(
             line.get_label(),
             ends[i],
-            xytext=(7, places[i] - heights[i]),
-            textcoords="offset points",
+            xytext=(1.03, (places[i] - bottom) / (top - bottom)),
+            textcoords="axes fraction",
             va="center",
             fontsize=size,
             color=line.get_color(),
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": line.get_color(), "shrinkA": 1},
             annotation_clip=False,
         )
 
