@@ -2,7 +2,7 @@
    with ENGINE, the path of engine.inc, and PROFILE. */
 #include ENGINE
 
-const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512; /* model.c names them */
+const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon, nz_engine_dotprod; /* model.c names them */
 
 /* Probability (Q16) of a one at each bit of a text of one block: uint16 [n][8]. logits: int16 [n][8]
    (Q8), or NULL for no M1. Returns 0, or -1 without memory. */
