@@ -689,14 +689,15 @@ class Mixing:
         self.controls = 0
         contexts, sets = MIXED_CONTEXTS[profile], MIXED_SETS[profile]
         bits = _ceil_log2(size)
-        self.slot_bits = clamp(bits + profile, 10, max(22, bits))
+        self.slot_bits = clamp(bits + profile, 10, clamp(bits, 22, 24))
         self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
         self.slots: dict[int, bytearray] = {}
         self.following, self.counts, chances = history_tables()
         self.new_map = LightMap if profile == LIGHT else AdaptiveMap
         self.maps = [[self.new_map(p, 5) for p in chances] for _ in range(contexts)]
         self.matches = [
-            Match(least, clamp(bits, 8, 20), self.new_map) for least in MATCH_MIN[profile]
+            Match(least, clamp(bits, 8, max(20, bits - 3)), self.new_map)
+            for least in MATCH_MIN[profile]
         ]
         self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
         # Of three bytes and of the word: the last byte that followed, and how often in a row.

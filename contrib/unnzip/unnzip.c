@@ -25,7 +25,7 @@
 #endif
 
 #define VERSION 1
-#define MAX_BLOCK (1u << 24)
+#define MAX_BLOCK (1u << 26)
 #define MAX_PRIOR (1u << 24)
 #define MAX_HEADER (1u << 16) /* of a model file */
 #define MAX_TREE 20           /* bits of windows that are a dictionary */
@@ -396,7 +396,7 @@ typedef struct {
 } frame;
 
 typedef struct {
-    uint8_t head[8], *payload;
+    uint8_t head[10], *payload;
     size_t head_size, length;
     uint32_t size, crc;
     int type, last;
@@ -409,11 +409,11 @@ static const uint8_t *take(uint8_t *head, size_t *at, size_t n) {
     return head + *at - n;
 }
 
-static uint32_t get_varint(block *b) {
-    uint32_t value = 0;
-    for (int group = 0; group < 4; group++) {
+static uint64_t get_varint(block *b) {
+    uint64_t value = 0;
+    for (int group = 0; group < 5; group++) {
         uint8_t byte = *take(b->head, &b->head_size, 1);
-        value |= (uint32_t)(byte & 127) << (7 * group);
+        value |= (uint64_t)(byte & 127) << (7 * group);
         if (byte == 0 && group) fail("a number in a block header is longer than it need be");
         if (byte < 128) return value;
     }
@@ -439,11 +439,11 @@ static void get_header(frame *f) {
 static void get_block(const frame *f, block *b) {
     uint8_t crc[4];
     memset(b, 0, sizeof *b);
-    uint32_t value = get_varint(b);
-    b->size = value >> 3;
+    uint64_t value = get_varint(b), size = value >> 3;
+    if (size > MAX_BLOCK) fail("a block of %llu bytes (allowed: %u)", (unsigned long long)size, MAX_BLOCK);
+    b->size = (uint32_t)size;
     b->type = value >> 1 & 3;
     b->last = value & 1;
-    if (b->size > MAX_BLOCK) fail("a block of %u bytes (allowed: %u)", b->size, MAX_BLOCK);
     b->length = b->type == RUN ? 1 : b->size;
     if (b->type == CODED || b->type == WITHOUT_M1) {
         b->length = get_varint(b);
