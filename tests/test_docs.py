@@ -1,6 +1,7 @@
 """The examples that people read first work exactly as printed."""
 
 import doctest
+import importlib
 import importlib.util
 import re
 import shutil
@@ -25,8 +26,12 @@ def test_readme_python_example_runs(tmp_path, monkeypatch):
     assert nzip.open("notes.txt.nz", "rt", encoding="utf-8").read() == "a line\n"
 
 
-def test_package_docstring_example():
-    result = doctest.testmod(nzip)
+@pytest.mark.parametrize(
+    "name", ["nzip", "nzip.stream", "nzip.nzipfile", "nzip.prior", "nzip.tokens.tokenizer"]
+)
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name))
     assert result.attempted
     assert not result.failed
 
