@@ -120,7 +120,7 @@ def test_many_lost_blocks_are_looked_past(lost):
 
 def test_recovery_knows_every_size_of_block_that_is_written():
     written = {level.block_size for level in levels.LEVELS.values()} | {levels.PLAIN_BLOCK}
-    assert written == recover.SIZES
+    assert written == recover.BLOCK_SIZES
 
 
 @pytest.mark.slow

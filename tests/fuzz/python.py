@@ -29,7 +29,7 @@ except ImportError:  # a test tries the seeds without it
 with instrumented:
     import nzip
     from nzip import _predict, frame, info, models, modes, recover, stream
-    from nzip.modes import dictionary
+    from nzip.modes import dictionary as dictionaries
     from nzip.tokens import Tokenizer, tokenfile, tokenizations
 
 LIMIT = 2000  # the caller's limit, in bytes of content, kept small for speed
@@ -111,15 +111,15 @@ def dictionary(data: bytes) -> None:
     """A dictionary file with correct checksums."""
     width = 8 + data[0] % 13 if data else 8
     digest = bytes(32)
-    body = dictionary.MAGIC + bytes([width]) + digest + compress(data, 1)
+    body = dictionaries.MAGIC + bytes([width]) + digest + compress(data, 1)
     with contextlib.suppress(ValueError):  # as documented
-        trie = dictionary.unpack(body + hashlib.sha256(body).digest(), digest, width)
+        trie = dictionaries.unpack(body + hashlib.sha256(body).digest(), digest, width)
         assert trie.decode(trie.encode(data)) == data
 
 
 def dictionary_file(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        dictionary.unpack(data, bytes(32), 8)
+        dictionaries.unpack(data, bytes(32), 8)
 
 
 def tokenizer(data: bytes) -> None:

@@ -55,7 +55,7 @@ def python_seeds() -> list[tuple[str, bytes]]:
         for tokenization in ("eqinfo", "ac", "static", "gzip", "bytes"):
             settings = {
                 "model": None,
-                "window": 16,
+                "window": None,
                 "token_bits": 8,
                 "reset_every": 1,
                 "align": None,
