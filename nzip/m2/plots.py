@@ -1,4 +1,4 @@
-"""Bits a byte against compute, and against size: a line a tokenization."""
+"""Plots of bits per byte against compute and against size, with a line per tokenization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 
 def draw(rows: list[Row], folder: Path) -> None:
-    """compute.png and size.png in the folder."""
+    """Write compute.png and size.png to the folder."""
     names = list(dict.fromkeys(row["name"] for row in rows))
     colours = {name: plt.colormaps["tab20"](i % 20) for i, name in enumerate(names)}
     sizes = list(dict.fromkeys(row["size"] for row in rows))
@@ -33,7 +33,7 @@ def draw(rows: list[Row], folder: Path) -> None:
             xscale="log", xlabel="FLOPs of training", title=f"{size} weights without embeddings"
         )
         axis.grid(alpha=0.3)
-    axes[0][0].set(ylabel="bits a byte of held-out text")
+    axes[0][0].set(ylabel="bits per byte of held-out text")
     shown = axes[0][0].get_legend_handles_labels()  # the smallest size has all tokenizations
     axes[0][-1].legend(*shown, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     _save(figure, folder / "compute.png")
@@ -46,7 +46,7 @@ def draw(rows: list[Row], folder: Path) -> None:
             marker="o", color=colours[name], label=label(name),
         )  # fmt: skip
     axis.set(
-        xscale="log", xlabel="weights without embeddings", ylabel="bits a byte of held-out text"
+        xscale="log", xlabel="weights without embeddings", ylabel="bits per byte of held-out text"
     )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
