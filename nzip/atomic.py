@@ -36,7 +36,7 @@ def write_all(stream: Any, data: bytes | bytearray | memoryview) -> None:
 
 
 def _exists(path: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "exists already (-f overwrites)", str(path))
+    return FileExistsError(errno.EEXIST, "already exists (-f overwrites)", str(path))
 
 
 def check_output(path: Path, replace: bool) -> None:

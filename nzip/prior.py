@@ -35,8 +35,8 @@ def find(prefix: bytes) -> list[Prior]:
     found = [prior for digest, prior in list(_known.items()) if digest.startswith(prefix)]
     if not found:
         raise PriorNotFoundError(
-            f"this was compressed with the prior {prefix.hex()}, which is not in use; give its file"
-            " with -D, or in Python make a nzip.Prior of it"
+            f"this was compressed with the prior {prefix.hex()}, which is not in use; name its file"
+            " with -D, or in Python make an nzip.Prior of it"
         )
     return found
 

@@ -118,7 +118,7 @@ def summary(name: str, sizes: Sizes, compressing: bool, seconds: float, more: st
 def confirm(target: Path) -> bool:
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"nzip: {target} exists already; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
+    print(f"nzip: {target} already exists; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -117,7 +117,7 @@ class _Source:
             self.file = (self.file + 1) % len(self.files)
             self.offset = 0 if self.file else self.held
             if self.file == 0 and not self.found:
-                raise ValueError(f"the source {self.name} holds no document of {self.least} bytes")
+                raise ValueError(f"the source {self.name} has no document of {self.least} bytes")
 
 
 class Loader:
