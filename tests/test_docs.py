@@ -15,6 +15,8 @@ from conftest import ENGLISH
 import nzip
 
 ROOT = Path(__file__).parents[1]
+# Modules whose docstrings have examples.
+EXAMPLES = ("", ".stream", ".nzipfile", ".prior", ".tokens", ".tokens.tokenizer")
 
 
 def test_readme_python_example_runs(tmp_path, monkeypatch):
@@ -26,12 +28,10 @@ def test_readme_python_example_runs(tmp_path, monkeypatch):
     assert nzip.open("notes.txt.nz", "rt", encoding="utf-8").read() == "a line\n"
 
 
-@pytest.mark.parametrize(
-    "name", ["nzip", "nzip.stream", "nzip.nzipfile", "nzip.prior", "nzip.tokens.tokenizer"]
-)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_docstring_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = doctest.testmod(importlib.import_module(name))
+    result = doctest.testmod(importlib.import_module("nzip" + name))
     assert result.attempted
     assert not result.failed
 

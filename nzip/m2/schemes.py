@@ -112,7 +112,7 @@ class Scheme:
             return self.stream.decode(ids.astype(kind_of(self.stream)).tobytes(), size)
         text = b"".join(self.texts(ids))
         if len(text) != size:
-            raise FormatError("tokens of another document")
+            raise FormatError("not the tokens of this document")
         return text
 
     def texts(self, ids: np.ndarray) -> list[bytes]:

@@ -210,7 +210,7 @@ def _about(text: bytes, path: Path) -> dict[str, Any]:
         if about["format"] != FORMAT:
             raise ValueError("another format")
     except MALFORMED as error:
-        raise FormatError(f"{path}: not about a file of tokens: {error}") from error
+        raise FormatError(f"{path}: not the description of a token file: {error}") from error
     return about
 
 

@@ -86,10 +86,10 @@ class _Coded:
 
     def decode(self, tokens: bytes, size: int) -> bytes:
         if size < 0 or len(tokens) % (self.token_bits // 8):
-            raise FormatError("tokens of no document")
+            raise FormatError("not the tokens of a document")
         text = self._text(swap(tokens, self.token_bits), size) if size else b""
         if len(text) != size:
-            raise FormatError("tokens of another document")
+            raise FormatError("not the tokens of this document")
         return text
 
     @classmethod

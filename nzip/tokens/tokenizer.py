@@ -64,7 +64,7 @@ class Tokenizer:
     ):
         if model == COUNTED:
             if window != 16:
-                raise ValueError("other windows than those of 16 bits are a model's: eqinfo")
+                raise ValueError("counted windows have 16 bits; for others use the model eqinfo")
             digest, trie = dictionary.counted(align)
             self._set(trie, COUNTED, digest, window, align, lookahead)
         else:

@@ -169,7 +169,7 @@ def run(
             rounded = evaluate(model, text, segment=options.part)
             exact = evaluate(model, text, quantise=False, segment=options.part)
             console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
-        console.print(f"wrote {output}; how the run went is in {path.with_suffix('.jsonl')}")
+        console.print(f"wrote {output}; the log of the run is {path.with_suffix('.jsonl')}")
         _tidy(path, keep_checkpoints, console)
 
 
@@ -225,7 +225,7 @@ class _Report:
             disable=not sys.stderr.isatty(),
         )
         self._task = self.bar.add_task(
-            "train", total=steps, state="choosing who owns the tables' rows"
+            "train", total=steps, state="choosing the owners of table rows"
         )
         self._held, self._first, self._began = "", 0, 0.0
 
@@ -261,7 +261,7 @@ def _tidy(path: Path, keep: bool, console: Console) -> None:
     """Remove the checkpoints, or say which are kept."""
     from .loop import stable_checkpoint
 
-    for file, use in ((path, "of the end"), (stable_checkpoint(path), "a longer run starts here")):
+    for file, use in ((path, "the end"), (stable_checkpoint(path), "for a longer run")):
         if file.exists() and keep:
             console.print(f"kept {file} ({use})")
         else:
