@@ -63,7 +63,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for (PEP 562): starting stays cheap."""
+    """Import a public name at its first use (PEP 562), so that ``import nzip`` stays quick."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""``python -m nzip``."""
+"""``python -m nzip``: the same as the program ``nzip``."""
 
 import sys
 

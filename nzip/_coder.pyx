@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""The entropy coders, a batch a call, the GIL released: thin over kernel/coder.h.
+"""The entropy coders: a thin binding of kernel/coder.h. One call per batch, without the GIL.
 
-Binary coder, byte-alphabet coder, window coder (block arithmetic coding) and the blocks of
-``static`` mode. ``nzip.reference`` has the same coders in plain Python.
+They are the binary coder, the byte-alphabet coder, the window coder (block arithmetic coding) and
+the blocks of ``static`` mode. ``nzip.reference`` has the same coders in plain Python.
 """
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
@@ -31,10 +31,10 @@ cdef _bytes(uint8_t *out, size_t size):
 
 
 def encode_bits(const uint8_t[::1] bits not None, const uint16_t[::1] p1 not None):
-    """Arithmetic code of ``bits`` (uint8 [n], 0 or 1), ``p1`` (uint16 [n]) being the probability
-    of a one in 1/65536.
+    """Encode ``bits`` (uint8 [n], 0 or 1) with an arithmetic coder.
 
-    Raises ValueError for a probability of zero or lengths that differ.
+    p1: uint16 [n], the probability of a one at each bit, in 1/65536. Raises ValueError for a
+    probability of zero, another bit, or lengths that differ.
     """
     cdef size_t n = bits.shape[0], i, size
     cdef bint bad = n != <size_t>p1.shape[0]
@@ -56,7 +56,10 @@ def encode_bits(const uint8_t[::1] bits not None, const uint16_t[::1] p1 not Non
 
 
 def decode_bits(const uint8_t[::1] code not None, const uint16_t[::1] p1 not None):
-    """The bits of an arithmetic code, as bytes 0 or 1, one for each of ``p1`` (uint16 [n])."""
+    """Decode the bits of an arithmetic code, as n bytes of 0 or 1.
+
+    p1: uint16 [n], as for encode_bits. Raises ValueError for a probability of zero.
+    """
     cdef size_t n = p1.shape[0]
     result = PyBytes_FromStringAndSize(NULL, n)
     cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
@@ -71,7 +74,7 @@ def decode_bits(const uint8_t[::1] code not None, const uint16_t[::1] p1 not Non
 
 
 cdef int _check_rows(const uint32_t[:, ::1] rows, size_t n) except -1:
-    """One fixed row or one a symbol; each rises from 0 to 65536."""
+    """Check for one row, or one per symbol, each rising from 0 to 65536."""
     cdef size_t i, k, count = rows.shape[0]
     cdef bint bad = rows.shape[1] != 257 or (count != n and count != 1)
     if not bad:
@@ -86,11 +89,11 @@ cdef int _check_rows(const uint32_t[:, ::1] rows, size_t n) except -1:
 
 def encode_symbols(const uint8_t[::1] symbols not None, const uint32_t[:, ::1] cumulative not None,
                    bint check=True):
-    """Arithmetic code of bytes (uint8 [n]) under integer cumulative frequencies.
+    """Encode bytes (uint8 [n]) with an arithmetic coder under integer cumulative frequencies.
 
-    cumulative: uint32 [n, 257] (a distribution a symbol) or [1, 257] (one for all), rising from 0
-    to 65536. Raises ValueError for a symbol of frequency zero; with ``check`` also for rows that
-    are no distribution (without it the caller vouches for them).
+    cumulative: uint32 [n, 257] (a distribution per symbol) or [1, 257] (one for all), rising from 0
+    to 65536. check: raise ValueError for a symbol of frequency zero and for rows that are not a
+    distribution; without it the caller guarantees that there are none.
     """
     cdef size_t n = symbols.shape[0], i, size
     cdef size_t stride = 0 if cumulative.shape[0] == 1 else 257
@@ -113,7 +116,7 @@ def encode_symbols(const uint8_t[::1] symbols not None, const uint32_t[:, ::1] c
 
 def decode_symbols(const uint8_t[::1] code not None, const uint32_t[:, ::1] cumulative not None,
                    size_t size, bint check=True):
-    """``size`` bytes of an arithmetic code; ``cumulative`` as it was encoded with."""
+    """Decode ``size`` bytes of an arithmetic code; ``cumulative`` as for encode_symbols."""
     if check:
         _check_rows(cumulative, size)
     cdef size_t stride = 0 if cumulative.shape[0] == 1 else 257
@@ -129,7 +132,7 @@ def decode_symbols(const uint8_t[::1] code not None, const uint32_t[:, ::1] cumu
 
 
 def static_encode(const uint8_t[::1] text not None):
-    """A block of ``static`` mode; None if it is not shorter than the text."""
+    """Encode a block of ``static`` mode; None if the code is not shorter than the text."""
     cdef size_t n = text.shape[0], size
     if n == 0:
         raise ValueError("an empty block")
@@ -145,7 +148,7 @@ def static_encode(const uint8_t[::1] text not None):
 
 
 def static_decode(const uint8_t[::1] code not None, size_t size):
-    """Decode a block of ``size`` bytes; ValueError if its table of counts is malformed."""
+    """Decode a block of ``size`` bytes. Raises ValueError for a malformed table of counts."""
     cdef int rc
     result = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""Windows by dictionary: thin over kernel/trie.h. One call a text, the GIL released."""
+"""Windows by dictionary: a thin binding of kernel/trie.h. One call per text, without the GIL."""
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
@@ -36,15 +36,15 @@ cdef size_t _NO_ROOM = <size_t>-1
 
 
 cdef class Trie:
-    """The windows of a width, by their codewords.
+    """A dictionary of windows: from text to the windows' numbers (codewords) and back.
 
-    ``lengths`` and ``last`` are as ``_predict.eqinfo_tree`` gives them. Raises ValueError if they are
-    not a complete dictionary in order. Numbers are native uint16 where there are at most 65,536 of
-    them, else uint32.
+    lengths, last: as ``_predict.eqinfo_tree`` returns them. Raises ValueError unless they are a
+    complete dictionary in order. Numbers are native uint16 if there are at most 65,536 windows, else
+    native uint32. It does not change; threads may share it.
     """
 
     cdef nz_trie trie
-    cdef readonly int itemsize  # bytes of a number
+    cdef readonly int itemsize  # bytes per number
 
     def __cinit__(self, const uint8_t[::1] lengths not None, const uint8_t[::1] last not None):
         cdef size_t n = last.shape[0]
@@ -66,11 +66,11 @@ cdef class Trie:
 
     @property
     def longest(self):
-        """Bytes of the longest window."""
+        """The number of bytes of the longest window."""
         return self.trie.longest
 
     def tables(self):
-        """What the dictionary is made from: lengths and last bytes, as two bytearrays."""
+        """What the dictionary is made from: lengths (native uint16) and last bytes, as bytearrays."""
         cdef uint32_t i
         lengths, last = bytearray(2 * self.trie.nodes), bytearray(self.trie.nodes)
         cdef uint8_t[::1] length = lengths
@@ -83,7 +83,7 @@ cdef class Trie:
     def string(self, uint32_t number):
         """The bytes that a codeword stands for. Raises IndexError."""
         if number >= self.trie.nodes:
-            raise IndexError(f"no codeword {number}")
+            raise IndexError(f"{number} is not a codeword")
         return PyBytes_FromStringAndSize(
             <const char *>self.trie.strings + self.trie.start[number], self.trie.length[number]
         )
@@ -94,8 +94,11 @@ cdef class Trie:
         return nz_trie_encode(&self.trie, text, n, align, self.itemsize, out)
 
     def encode(self, const uint8_t[::1] text not None, bint align=False, bint ahead=False):
-        """The codewords of a text, as bytes of native numbers. With ``align`` a window ends where a
-        word begins, if one such place is within it; with ``ahead`` there are as few as there can be."""
+        """Encode a text to the numbers of its windows, as bytes of native numbers.
+
+        align: end a window where a word begins, if a word begins within it. ahead: use as few windows
+        as possible, instead of the longest each time; ``align`` is then ignored.
+        """
         cdef size_t n = text.shape[0], count
         cdef int size = self.itemsize
         if n == 0:
@@ -114,11 +117,11 @@ cdef class Trie:
 
     def encode_many(self, const uint8_t[::1] texts not None, const int64_t[::1] ends not None,
                     bint align=False, int64_t eos=-1, bint ahead=False):
-        """The codewords of several texts that lie one after another.
+        """Encode several texts that lie one after another in ``texts``.
 
-        ends: native int64, where each ends. eos: a number put behind each text's, or -1. Returns the
-        native numbers as bytes, and where each text's end among them, native int64 in a bytearray.
-        Raises ValueError for ends that fall or reach too far.
+        ends: native int64, where each text ends. eos: a number added after each text, or -1. Returns
+        the native numbers as bytes and, as native int64 in a bytearray, where each text's numbers end.
+        Raises ValueError for ends that decrease or lie outside the texts.
         """
         cdef size_t count = ends.shape[0], i, more = 0, at = 0
         cdef int64_t before = 0, total = texts.shape[0]
@@ -128,7 +131,7 @@ cdef class Trie:
             return b"", result
         for i in range(count):
             if ends[i] < before or ends[i] > total:
-                raise ValueError("ends of texts that fall or lie outside them")
+                raise ValueError("ends of texts that decrease or lie outside them")
             before = ends[i]
         cdef uint8_t[::1] view = result
         cdef int64_t *stops = <int64_t *>&view[0]
@@ -159,7 +162,7 @@ cdef class Trie:
             free(out)
 
     def encode_bits(self, int width, const uint8_t[::1] text not None, bint align=False, size_t room=0):
-        """A block of ``eqinfo``; None if it takes ``room`` bytes more than the text or more."""
+        """Encode a block of ``eqinfo``; None if the code takes len(text) + ``room`` bytes or more."""
         cdef size_t n = text.shape[0], size
         if n == 0:
             raise ValueError("an empty block")
@@ -174,7 +177,7 @@ cdef class Trie:
             free(out)
 
     def decode(self, const uint8_t[::1] numbers not None):
-        """The text of native numbers. Raises ValueError for one that is no codeword."""
+        """Decode native numbers to text. Raises ValueError for one that is not a codeword."""
         cdef int size = self.itemsize
         cdef size_t count = numbers.shape[0] // size, n
         if count == 0:
@@ -182,7 +185,7 @@ cdef class Trie:
         with nogil:
             n = nz_trie_size(&self.trie, &numbers[0], count, size)
         if n == _NO_ROOM:
-            raise ValueError("a number that is no codeword")
+            raise ValueError("a number that is not a codeword")
         result = PyBytes_FromStringAndSize(NULL, n)
         cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
         with nogil:
@@ -190,7 +193,7 @@ cdef class Trie:
         return result
 
     def decode_bits(self, int width, const uint8_t[::1] code not None, size_t size):
-        """Decode a block of ``size`` bytes; ValueError if no encoder writes such a code."""
+        """Decode a block of ``size`` bytes. Raises ValueError for a code that no encoder writes."""
         cdef const uint8_t *source = &code[0] if code.shape[0] else NULL
         cdef size_t length = code.shape[0]
         cdef int rc
@@ -203,7 +206,10 @@ cdef class Trie:
         return result
 
     def lengths(self, const uint8_t[::1] numbers not None):
-        """Bytes of the window of each native number, as native uint32 in a bytearray."""
+        """The number of bytes of each window, as native uint32 in a bytearray.
+
+        Raises ValueError for a number that is not a codeword.
+        """
         cdef int size = self.itemsize
         cdef size_t count = numbers.shape[0] // size, i
         cdef const void *source
@@ -214,7 +220,7 @@ cdef class Trie:
         if count:
             source, out = &numbers[0], <uint32_t *>&view[0]
             if nz_trie_size(&self.trie, source, count, size) == _NO_ROOM:
-                raise ValueError("a number that is no codeword")
+                raise ValueError("a number that is not a codeword")
             for i in range(count):
                 number = (<const uint16_t *>source)[i] if size == 2 else (<const uint32_t *>source)[i]
                 out[i] = self.trie.length[number]
@@ -223,11 +229,13 @@ cdef class Trie:
 
 def count_round(Trie trie not None, const uint8_t[::1] text not None, const int64_t[::1] ends not None,
                 uint32_t least, uint32_t wanted, int hold, bint align=False):
-    """A better dictionary for a text (tokens/count.h): the lengths (native uint16) and last bytes of at
-    most ``wanted`` strings, as two bytearrays, and of how many tokens the text is by ``trie``.
+    """Improve a dictionary for a text, by one round of tokens/count.h.
 
-    ends: native int64, where each document ends, the last where the text does. least: tokens that a
-    new string must begin. hold: 0 to 255, how firmly strings of ``trie`` stay.
+    ends: native int64, where each document ends; the last at the end of the text. least: how many
+    tokens must begin with a new string. wanted: the most strings. hold: 0 to 255, how firmly strings
+    of ``trie`` stay. Returns the lengths (native uint16) and last bytes of the strings, as two
+    bytearrays, and the number of tokens in which ``trie`` encodes the text. Raises ValueError for ends
+    that decrease or do not end with the text.
     """
     cdef size_t n = text.shape[0], documents = ends.shape[0], i, tokens = 0
     cdef int64_t before = 0
@@ -236,7 +244,7 @@ def count_round(Trie trie not None, const uint8_t[::1] text not None, const int6
     cdef int rc
     for i in range(documents):
         if ends[i] < before:
-            raise ValueError("ends of documents that fall")
+            raise ValueError("ends of documents that decrease")
         before = ends[i]
     if before != <int64_t>n or n == 0 or n >= <size_t>0xFFFFFFFF or wanted < 256:
         raise ValueError("no text, or one that does not end with its last document")

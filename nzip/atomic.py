@@ -1,4 +1,4 @@
-"""Writing so that all of it arrives or nothing does."""
+"""Writing files so that they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import IO, Any
 
 
 def write_all(stream: Any, data: bytes | bytearray | memoryview) -> None:
-    """Write all of ``data``, however little a call of ``stream.write`` takes.
+    """Write all of ``data``, however little each call of ``stream.write`` accepts.
 
-    Unbuffered streams (``python -u``, PYTHONUNBUFFERED) write what fits and say how much that was.
-    Raises OSError.
+    Unbuffered streams (``python -u``, PYTHONUNBUFFERED) write what fits and return how much that
+    was. Raises OSError.
     """
     view = memoryview(data).cast("B")
     while len(view):
@@ -27,7 +27,7 @@ def write_all(stream: Any, data: bytes | bytearray | memoryview) -> None:
         except BlockingIOError as error:
             written = error.characters_written
             select.select([], [stream], [])
-        if written is None:  # a raw stream that cannot take anything now; others take all
+        if written is None:  # a raw stream that accepts nothing now; other streams accept all
             if not isinstance(stream, io.RawIOBase):
                 return
             select.select([], [stream], [])
@@ -36,11 +36,11 @@ def write_all(stream: Any, data: bytes | bytearray | memoryview) -> None:
 
 
 def _exists(path: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "exists already (-f overwrites)", str(path))
+    return FileExistsError(errno.EEXIST, "already exists (-f overwrites)", str(path))
 
 
 def check_output(path: Path, replace: bool) -> None:
-    """Raise FileExistsError or IsADirectoryError if ``atomic_output`` would, before any work."""
+    """Raise FileExistsError or IsADirectoryError now if ``atomic_output`` would."""
     with contextlib.suppress(FileNotFoundError):
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -56,11 +56,11 @@ def check_output(path: Path, replace: bool) -> None:
 def atomic_output(
     target: Path, like: os.stat_result | None = None, replace: bool = True
 ) -> Iterator[IO[bytes]]:
-    """A file that appears as ``target`` only when the block ends without an exception.
+    """A binary file that appears as ``target`` only if the block ends without an exception.
 
-    ``like`` gives it the mode, times and, where allowed, the owner of the input. A link is
-    followed; devices and FIFOs are written to directly. Without ``replace`` a file that is there,
-    or that appears meanwhile, raises FileExistsError.
+    like: status of the input, whose mode, times and, where allowed, owner the file gets. replace:
+    if False, raise FileExistsError for a target that exists or appears meanwhile. Symbolic links
+    are followed; devices and FIFOs are written to directly.
     """
     check_output(target, replace)
     given, target = target, Path(os.path.realpath(target))
@@ -68,7 +68,7 @@ def atomic_output(
         with open(target, "wb") as stream:
             yield stream
         return
-    # The name is known before the file is there: a signal at any moment finds what to remove.
+    # The name is known before the file exists, so that a signal at any moment can remove it.
     name = target.parent / f".nzip-{os.urandom(6).hex()}.tmp"
     try:
         try:
@@ -93,7 +93,7 @@ def atomic_output(
 
 
 def _move(name: Path, target: Path) -> None:
-    """Rename a file unless there is one of that name. Raises FileExistsError."""
+    """Rename a file. Raises FileExistsError if there is one with the new name."""
     try:
         os.link(name, target)
     except FileExistsError:
@@ -128,7 +128,7 @@ def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> No
             try:
                 os.fchown(descriptor, -1, like.st_gid)
             except OSError:
-                # Another group and the others get what both the old group and the others had.
+                # The new group and others get only what both the old group and others had.
                 both = mode >> 3 & mode & 7
                 mode = mode & 0o700 | both << 3 | both
     _change_mode(descriptor, mode)
@@ -136,7 +136,7 @@ def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> No
 
 
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot
+    with contextlib.suppress(OSError):  # some file systems cannot do it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

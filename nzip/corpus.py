@@ -1,4 +1,4 @@
-"""Files of text: opened by what they hold, and cut into documents."""
+"""Text files: opened according to their content, and cut into documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .inputs import STDIO, stdin_bytes
 
 SPLITS = ("file", "nul", "lines", "jsonl")
 PARQUET = b"PAR1"
-HEAD = 8  # bytes that tell what a file is
+HEAD = 8  # bytes by which a file is recognised
 
 
 def kind(head: bytes) -> str:
@@ -27,13 +27,13 @@ def kind(head: bytes) -> str:
     if head.startswith(PARQUET):
         return "Parquet"
     known = next((name for magic, name in OTHERS.items() if head.startswith(magic)), "")
-    if known == "bzip2" and head[4:8] != b"1AY&":  # three letters are soon a text's
+    if known == "bzip2" and head[4:8] != b"1AY&":  # a text may begin with the three letters
         return ""
     return known or ("zstd" if is_skippable(head) else "")
 
 
 def _opened(source: IO[bytes], known: str) -> Any:
-    """A reader of the content. Raises FormatError for what is not opened here."""
+    """A reader of the content. Raises FormatError for a kind that cannot be opened here."""
     if known == "nzip":
         from .nzipfile import NzipFile
 
@@ -53,12 +53,12 @@ def _opened(source: IO[bytes], known: str) -> Any:
     if known == "zstd":
         return io.BufferedReader(_Zstd(source))
     if known == "Parquet":
-        raise FormatError("a Parquet file; it has texts in columns (tokenize --column NAME)")
-    raise FormatError(f"a {known} file, which is not opened here")
+        raise FormatError("a Parquet file; its texts are in columns (tokenize --column NAME)")
+    raise FormatError(f"a {known} file, which cannot be read as text")
 
 
 class _Rejoined(io.RawIOBase):
-    """What was read of a stream before, and then the stream."""
+    """The bytes already read from a stream, followed by the rest of the stream."""
 
     def __init__(self, head: bytes, source: IO[bytes]):
         self._head, self._source = head, source
@@ -74,7 +74,7 @@ class _Rejoined(io.RawIOBase):
 
 
 class _Zstd(io.RawIOBase):
-    """The content of zstd frames. zstandard's own reader takes a cut frame for a whole one."""
+    """The content of zstd frames. zstandard's own reader accepts a frame that is cut off."""
 
     def __init__(self, source: IO[bytes]):
         import zstandard
@@ -107,7 +107,7 @@ class _Zstd(io.RawIOBase):
 
 
 def _damage(error: Exception) -> bool:
-    """True for what the readers of other formats raise for damaged data."""
+    """True for the errors that the readers of other formats raise for damaged data."""
     names = ("BadGzipFile", "LZMAError", "ZstdError")
     unnamed = isinstance(error, OSError) and error.errno is None  # bz2's
     return isinstance(error, EOFError | zlib.error) or type(error).__name__ in names or unnamed
@@ -115,9 +115,11 @@ def _damage(error: Exception) -> bool:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, or of stdin for "-"; what gzip, zstd, xz, bzip2 and nzip compressed is
-    decompressed, whatever its name. Raises FormatError, with the name, for other archives and for
-    damaged data."""
+    """Open a file, or stdin for "-", as bytes.
+
+    Data compressed by gzip, zstd, xz, bzip2 or nzip are decompressed, whatever the file is called.
+    Raises FormatError, naming the file, for other archives and for damaged data.
+    """
     with ExitStack() as stack:
         source: Any = stdin_bytes() if path == STDIO else stack.enter_context(path.open("rb"))
         head = source.read(HEAD)
@@ -139,7 +141,7 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
 
 
 def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[bytes]:
-    """Documents (separated by NUL bytes) of bytes ``skip`` to ``limit`` of the file."""
+    """The documents, separated by NUL bytes, in bytes ``skip`` to ``limit`` of the file's text."""
     rest = b""
     done = 0
     with open_text(path) as stream:
@@ -157,15 +159,17 @@ def documents(path: Path, skip: int = 0, limit: int | None = None) -> Iterator[b
 
 
 class Documents:
-    """The documents of files; again and again, if none of them is stdin.
+    """The documents in files; can be iterated more than once, unless one of the files is stdin.
 
-    split: each file is one; or they are separated by NUL bytes; or each line is one; or the field
-    of that name in each line of JSON. Rows of a column of Parquet files are documents too. Raises
-    FormatError for what is not such a file, ImportError for Parquet without pyarrow, ValueError for
-    another split.
+    split: "file" (each file is a document), "nul" (they are separated by NUL bytes), "lines" (each
+    line is one) or "jsonl" (each line is a JSON object that holds one).
+    field: the name of the JSON field, "text" by default.
+    column: the column of Parquet files whose rows are documents.
+    done: bytes of the files whose documents have been processed, that is, followed by a request for
+    the next one. total: bytes of all files, None if unknown.
 
-    ``done``: bytes of the files whose documents were taken and, since the next one was asked for,
-    dealt with. ``total``: bytes of all, None where that cannot be known.
+    Raises ValueError for another split. Iterating raises FormatError for a malformed file, OSError,
+    and ImportError for Parquet without pyarrow.
     """
 
     def __init__(
@@ -178,7 +182,7 @@ class Documents:
         if split not in SPLITS:
             raise ValueError(f"documents are split by {', '.join(SPLITS)}, not by {split!r}")
         if field is not None and split != "jsonl":
-            raise ValueError("a field is of JSON lines: split by jsonl")
+            raise ValueError("a field needs JSON lines: split by jsonl")
         self.paths, self.split, self.field, self.column = paths, split, field or "text", column
         self.done = 0
 
@@ -223,7 +227,7 @@ class Documents:
                 return text.encode("utf-8", "surrogatepass")
         except MALFORMED:
             pass
-        raise FormatError(f"{path}: line {number} is no JSON object with a text {self.field!r}")
+        raise FormatError(f"{path}: line {number} is not a JSON object with a text {self.field!r}")
 
     def _rows(self, path: Path) -> Iterator[bytes]:
         try:
@@ -260,7 +264,7 @@ def _parquet(path: Path) -> bool:
 
 
 def file_size(path: Path) -> int:
-    """Bytes of content: what a header says of it, else a guess."""
+    """Bytes of content, from the file's headers if they say so, else an estimate."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(32)

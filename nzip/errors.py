@@ -12,34 +12,34 @@ class FormatError(NzipError):
 
 
 class ChecksumError(FormatError):
-    """A stored checksum does not match: the data were damaged."""
+    """A stored checksum does not match: the data are damaged."""
 
 
 class TruncatedError(FormatError, EOFError):
-    """The input ends before its frame does."""
+    """The input ends inside a frame."""
 
 
 class UnsupportedError(FormatError):
-    """A well-formed frame of a version or mode that this release does not know."""
+    """The frame is well-formed, but of a version or mode that this release does not know."""
 
 
 class ModelNotFoundError(NzipError, LookupError):
-    """The model that a frame or a caller names is not installed."""
+    """The model named by a frame or by the caller is not installed."""
 
 
 class PriorNotFoundError(NzipError, LookupError):
-    """The prior that a frame names is not in use."""
+    """No prior with the hash that a frame names is in use."""
 
 
 class ModelFileError(NzipError):
-    """A model file that is malformed or holds a number outside its range."""
+    """A model file is malformed, or holds a number out of range."""
 
 
 class LimitError(NzipError):
-    """The output would exceed the limit that the caller set."""
+    """The output or the memory needed exceeds the limit that the caller set."""
 
 
-# What Python raises for JSON and settings of any other shape than the expected one.
+# What Python raises for JSON and settings that do not have the expected shape.
 MALFORMED = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(IndexError, OverflowError, RecursionError),
@@ -47,7 +47,7 @@ MALFORMED = (
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line."""
+    """The message of an error, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""What a model asks for a text, without coding it: bits per byte, in all and by position."""
+"""How many bits a model needs for a text, measured without encoding it: in all and by position."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def code_lengths(p1: np.ndarray, text: bytes) -> np.ndarray:
-    """Bits that each byte of a text costs, float64 [len(text)]. p1: uint16 [len(text), 8],
-    probabilities (Q16) of a one at its bits."""
+    """The bits that each byte of a text costs, float64 [len(text)].
+
+    p1: uint16 [len(text), 8], the probability of a one at each bit, in 1/65536.
+    """
     import numpy as np
 
     bits = np.unpackbits(np.frombuffer(text, np.uint8)).reshape(-1, 8)
@@ -30,10 +32,12 @@ def code_lengths(p1: np.ndarray, text: bytes) -> np.ndarray:
 def costs(
     model: Model, text: bytes, profile: int = 0, watch: _predict.Watch | None = None
 ) -> np.ndarray:
-    """Code length of each byte of a block in bits, float64 [len(text)].
+    """The code length of each byte of a block, in bits, float64 [len(text)].
 
-    The lanes are those of a block of that length, so bytes behind a lane's start know little. The
-    sum is what ``ac`` writes, up to the few bits that end the code (arXiv 2309.10668, section 2).
+    profile: of the mixing, one of frame.MIXED; 0 for M1 alone. The text is read in as many lanes as
+    a block of its length, so the first bytes of each lane are predicted from little context. The
+    sum is what ``ac`` writes, except for the few bits that end the code (arXiv 2309.10668,
+    section 2).
     """
     import numpy as np
 
@@ -54,8 +58,12 @@ def bits_per_byte(
     threads: int | None = None,
     watches: list[_predict.Watch] | None = None,
 ) -> float:
-    """Mean code length of a text in the blocks of M1 alone, or with ``adapt`` of the default level;
-    NaN without any text. watches: gets one for each block, to follow the work by."""
+    """Mean code length of a text in bits per byte; NaN for an empty text.
+
+    adapt: with the mixing and the blocks of the default level, else M1 alone in blocks of
+    PLAIN_BLOCK. threads: None or 0 for all cores. watches: a list to which a watch for each block
+    is added, to follow the progress.
+    """
     level = LEVELS[DEFAULT_LEVEL]
     blocks = list(pieces(data, level.block_size if adapt else PLAIN_BLOCK))
     profile = level.coding if adapt else 0
@@ -73,7 +81,7 @@ def bits_per_byte(
 
 @dataclass
 class Point:
-    """Mean bits per byte of the bytes at positions ``first`` to ``last``, the first being 1."""
+    """Mean bits per byte of the ``bytes`` bytes at positions ``first`` to ``last``, from 1."""
 
     first: int
     last: int
@@ -88,10 +96,11 @@ def curve(
     length: int = 16384,
     threads: int | None = None,
 ) -> list[Point]:
-    """The in-context curve (arXiv 2309.10668, section 3.4): bits per byte against position.
+    """The in-context curve (arXiv 2309.10668, section 3.4): bits per byte by position.
 
-    Each text is cut into pieces of ``length`` bytes that start afresh; positions are gathered in
-    ranges that double. ``length`` is at most 32,767, so that a piece is one lane.
+    length: bytes, 1 to 32,767, of the pieces that each text is cut into. The model is reset at each
+    piece, which is coded in one lane. Positions are grouped in ranges that double. Raises
+    ValueError for another length.
     """
     import numpy as np
 
@@ -113,7 +122,7 @@ def curve(
 
 
 def plot(points: list[Point], path: Path, title: str) -> None:
-    """Draw a curve into an image file and an SVG. Raises ImportError without matplotlib."""
+    """Draw a curve to an image file and an SVG. Raises ImportError without matplotlib."""
     pyplot = plots.pyplot()
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     axes.step([p.first for p in points], [p.bpb for p in points], where="post")
@@ -126,17 +135,18 @@ def plot(points: list[Point], path: Path, title: str) -> None:
 
 
 def sample(model: Model, size: int, seed: int | None = None, prompt: bytes = b"") -> bytes:
-    """Text that the model makes of random bits: what the decoder reads into them.
+    """Generate text from the model by decoding random bits (arXiv 2309.10668, section 3.3).
 
-    A compressor is a generator (arXiv 2309.10668, section 3.3). ``size`` bytes that go on from the
-    prompt; together at most 32,767 bytes, one lane. Raises ValueError beyond that.
+    size: bytes to generate, which continue the prompt; together at most 32,767, one lane. seed: the
+    same seed gives the same text; None for a different one each time. Raises ValueError for other
+    sizes.
     """
     import random
 
     if size < 1 or len(prompt) + size > 32767:
         raise ValueError("a sample has 1 to 32767 bytes, the prompt included")
     source = random.Random(seed) if seed is not None else random.SystemRandom()
-    # The coder's probabilities are at least 2^-16 a bit: a byte takes 16 bytes of code at most.
+    # The coder's probabilities are at least 2^-16 per bit: a byte takes at most 16 bytes of code.
     noise = source.randbytes(16 * size + 16)
     text = _predict.ac_decode(model.predictor, False, noise, len(prompt) + size, prompt)
     return text[len(prompt) :]

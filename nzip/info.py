@@ -1,4 +1,4 @@
-"""What a compressed file holds, read from its headers alone."""
+"""What a compressed file contains, read from its headers alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _model_name(prefix: bytes) -> str:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """What ``read`` says of a file. Raises FormatError's subclasses and OSError."""
+    """The result of ``read`` for a file. Raises FormatError and its subclasses, and OSError."""
     with path.open("rb") as stream:
         data = whole(stream)
         try:
@@ -42,10 +42,11 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def read(data: frame.Data, name: str) -> dict[str, Any]:
-    """Sizes, modes and models of a file's frames.
+    """Sizes, modes and models of the frames in a file; checksums are not verified.
 
-    Keys: file, compressed, content (bytes), frames, blocks, modes, models, priors (first two bytes
-    of the hash), skippable. Raises FormatError's subclasses. Checksums are not looked at.
+    Keys: file (``name``); compressed and content, in bytes; frames, blocks and skippable (frames),
+    numbers of them; modes, models and priors (the first two bytes of their hashes, in hexadecimal),
+    lists of str. Raises FormatError and its subclasses.
     """
     row: dict[str, Any] = {
         "file": name,
@@ -68,7 +69,7 @@ def read(data: frame.Data, name: str) -> dict[str, Any]:
             continue
         if row["frames"] and data[at : at + 3] != frame.MAGIC:
             if data[at:].strip(b"\0"):
-                raise FormatError("garbage behind the last frame")
+                raise FormatError("garbage after the last frame")
             break
         at = _frame(data, at, row)
     if at > len(data):

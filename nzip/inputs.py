@@ -1,4 +1,4 @@
-"""Where data come from: files, the files under folders, standard input."""
+"""Where input comes from: files, the files in folders, standard input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STDIO = Path("-")
 
 
 def stdin_bytes() -> IO[bytes]:
-    """Standard input, in bytes. Raises OSError if it is closed."""
+    """Standard input as a binary stream. Raises OSError if it is closed."""
     if sys.stdin is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdin)")
     return sys.stdin.buffer
 
 
 def whole(source: IO[bytes]) -> Data:
-    """All of a stream; a file in the file system is mapped."""
+    """The whole content of a stream; a regular file is mapped into memory."""
     try:
         if source.tell() == 0:
             return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
@@ -33,8 +33,10 @@ def whole(source: IO[bytes]) -> Data:
 
 
 def files_under(folder: Path, links: bool = False) -> Iterator[Path]:
-    """Regular files in order of name, with ``links`` those that symbolic links lead to as well.
-    Raises OSError for a folder that cannot be read."""
+    """The regular files in a folder and the folders in it, sorted by name within each.
+
+    links: also symbolic links to regular files. Raises OSError for a folder that cannot be read.
+    """
 
     def fail(error: OSError) -> None:
         raise error
@@ -48,8 +50,10 @@ def files_under(folder: Path, links: bool = False) -> Iterator[Path]:
 
 
 def find_files(paths: list[Path]) -> list[Path]:
-    """Files among ``paths`` and, in order of their paths, under the folders among them. Raises
-    FileNotFoundError if there are none, or for one that is not there."""
+    """The files among ``paths``, and those in the folders among them, sorted by path.
+
+    Raises FileNotFoundError if there are none, or if a path does not exist.
+    """
     files: list[Path] = []
     for path in paths:
         if path != STDIO:

@@ -1,7 +1,6 @@
-"""The levels, and what follows from them: models, sizes of blocks, memory, the text of the help.
+"""The levels, and what follows from them: models, block sizes, memory and the help text.
 
-What a level stands for is the encoder's choice, no part of the format: frames say what decodes
-them.
+Levels are the encoder's choice and not part of the format: frames say what decodes them.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from typing import NamedTuple
 from . import frame, models
 
 DEFAULT_LEVEL = 6
-PROGRAM_MEMORY = 60 << 20  # bytes of the interpreter and the models, which threads share
+PROGRAM_MEMORY = 60 << 20  # bytes of the interpreter and the models, shared by all threads
 
 
 class Level(NamedTuple):
-    """What a level stands for."""
+    """The settings of a level."""
 
     model: str
     coding: int  # how much is mixed with M1: one of frame.MIXED
-    block_size: int  # larger blocks learn longer from the file and leave less to do in parallel
+    block_size: int  # bytes; larger blocks learn more from the file, with less parallelism
 
 
 LEVELS = {
@@ -33,21 +32,21 @@ LEVELS = {
     8: Level(models.BASE, frame.AC_DEEP, 1 << 22),
     9: Level(models.LARGE, frame.AC_DEEP, 1 << 24),
 }
-PLAIN_BLOCK = 1 << 19  # bytes of a block where nothing is learned from it
+PLAIN_BLOCK = 1 << 19  # bytes of a block in the modes that do not learn from it
 BLOCK_SIZES = {PLAIN_BLOCK, *(level.block_size for level in LEVELS.values())}
 
 
 def check_level(level: int) -> Level:
-    """What a level stands for. Raises ValueError for a number that is none."""
+    """The settings of a level. Raises ValueError if there is no such level."""
     if level not in LEVELS:
         raise ValueError(f"level {level} is not in {min(LEVELS)}..{max(LEVELS)}")
     return LEVELS[level]
 
 
 def default_model(mode: str, level: int = DEFAULT_LEVEL, adapt: bool = True) -> str | None:
-    """The name of the model that a mode takes if no other is asked for; None for ``static``.
+    """The name of the model that a mode and level use by default; None for ``static``.
 
-    Raises ValueError for a level that is none.
+    Raises ValueError if there is no such level.
     """
     if mode == "static":
         return None
@@ -57,9 +56,9 @@ def default_model(mode: str, level: int = DEFAULT_LEVEL, adapt: bool = True) -> 
 
 
 def thread_memory(coding: int, size: int) -> int:
-    """Bytes that a thread takes, at most, for a block of ``size`` bytes and any prior together."""
+    """The most bytes that a thread takes for ``size`` bytes of block and prior together."""
     tables = 0
-    if coding in frame.MIXED:  # what the models that learn from the block are kept in
+    if coding in frame.MIXED:  # the tables of the models that learn from the block
         bits = (size - 1).bit_length()
         matches = 3 if coding == frame.AC_DEEP else 1
         tables = 16 << min(bits + coding, max(bits, 22), 24)  # slots
@@ -68,7 +67,7 @@ def thread_memory(coding: int, size: int) -> int:
 
 
 def describe_levels() -> str:
-    """The table of levels in sentences for help."""
+    """The table of levels as a text for the help."""
     groups: dict[str, list[tuple[int, int]]] = {}
     for number, level in LEVELS.items():
         network = level.model.split("-")[0]
@@ -80,12 +79,14 @@ def describe_levels() -> str:
         sizes = ", ".join(f"{size / (1 << 20):g}" for _, size in members)
         parts.append(f"{numbers}: {kind}, blocks of {sizes} MiB")
     levels = "; ".join(parts)
-    return f"{levels}. Larger blocks: smaller output, less to do in parallel. {describe_memory()}"
+    return f"{levels}. Larger blocks: smaller output, less parallelism. {describe_memory()}"
 
 
 def describe_memory() -> str:
-    """What a thread takes, in a sentence: up to tens of MB, levels far above the default by
-    themselves."""
+    """The memory per thread in a sentence, rounded up to 10 MB.
+
+    Levels that take far more than the default are named one by one.
+    """
     megabytes = {
         number: -(-thread_memory(level.coding, level.block_size) // 10**7) * 10
         for number, level in LEVELS.items()
@@ -93,4 +94,4 @@ def describe_memory() -> str:
     large = {n: size for n, size in megabytes.items() if size > 1.5 * megabytes[DEFAULT_LEVEL]}
     usual = max(size for n, size in megabytes.items() if n not in large)
     exceptions = ", ".join(f"level {n} {size} MB" for n, size in large.items())
-    return f"Memory of a thread: up to {usual} MB; {exceptions}."
+    return f"Memory per thread: up to {usual} MB; {exceptions}."

@@ -1,4 +1,4 @@
-"""``nzip.open`` and NzipFile: compressed files as Python file objects."""
+"""``nzip.open`` and ``NzipFile``: compressed files as Python file objects."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ File = str | bytes | os.PathLike[Any] | IO[bytes]
 
 
 class _Place(NamedTuple):
-    """A block: where its content starts, how long that is, and where the block itself lies."""
+    """Where a block lies: in the content, in the file and in its frame."""
 
-    start: int
-    size: int
-    at: int
-    length: int
+    start: int  # of its content
+    size: int  # bytes of content
+    at: int  # in the file
+    length: int  # bytes in the file
     header: bytes  # of its frame
-    number: int  # in it
+    number: int  # in its frame
 
 
 class _Blocks:
-    """The blocks of a file that can seek, found by hopping over headers, each decoded alone.
+    """The blocks of a seekable file, found from their headers and decoded one by one.
 
-    Raises like a Decompressor, and LimitError for content longer than ``max_output``.
+    Raises the errors of Decompressor.
     """
 
     def __init__(self, source: IO[bytes], start: int, max_output: int | None):
@@ -60,7 +60,7 @@ class _Blocks:
         return self._source.read(32)  # more than any header takes
 
     def _hop(self, at: int, data: bytes) -> int:
-        """Note a frame's blocks; returns its end."""
+        """Note a frame's blocks and return where the frame ends."""
         _, end = frame.parse_header(data)
         header, at = data[:end], at + end
         total = number = 0
@@ -91,7 +91,7 @@ class _Blocks:
         return self._held[1]
 
     def read(self, offset: int) -> Generator[bytes]:
-        """The content from ``offset`` on, block by block."""
+        """Yield the content from ``offset``, block by block."""
         number = bisect.bisect_right(self.places, offset, key=lambda place: place.start) - 1
         for k in range(max(0, number), len(self.places)):
             skip = max(0, offset - self.places[k].start)
@@ -102,8 +102,8 @@ class _Blocks:
 class _Reader(io.RawIOBase):
     """The decompressed bytes of a file object.
 
-    Reading from the start decodes ahead, in threads, and compares the checksum of the whole. Behind
-    a seek only the blocks that are read are decoded, and only their checksums compared.
+    Reading from the start decodes ahead, in threads, and verifies the checksum of all content.
+    After a seek, only the blocks that are read are decoded, and only their checksums verified.
     """
 
     def __init__(self, source: IO[bytes], max_output: int | None, threads: int | None):
@@ -174,12 +174,18 @@ class _Reader(io.RawIOBase):
 
 
 class NzipFile(io.BufferedIOBase):
-    """A compressed file, for reading ("rb") or writing ("wb", "ab", "xb").
+    """A compressed file as a binary file object.
 
-    file: a path, or a binary file object with ``read`` or ``write``. method: Compressor's mode
-    ("ac", "static", "eqinfo"); other options for writing as for Compressor; for reading ``threads``
-    and ``max_output``. Reading raises NzipError's subclasses for damaged data. Threads may share
-    one: calls wait for one another.
+    file: a path, or a binary file object with ``read`` or ``write``, which close() leaves open.
+    mode: "rb" to read, "wb" to write, "ab" to append a frame, "xb" to create a new file.
+    method: for writing, Compressor's mode ("ac", "static" or "eqinfo").
+    max_output: for reading, bytes; LimitError is raised if the content has more.
+    options: for reading ``threads``, for writing all those of Compressor.
+
+    Raises OSError, ValueError for an invalid mode or setting, TypeError for an invalid file or
+    option, and io.UnsupportedOperation for writing while reading or the reverse. Reading raises
+    subclasses of NzipError for invalid or damaged data. Threads may share a file: their calls wait
+    for one another.
     """
 
     def __init__(
@@ -196,7 +202,7 @@ class NzipFile(io.BufferedIOBase):
         self._file: IO[bytes] | None = None
         self._own = False
         self._written = 0
-        self._believed = False  # to be able to seek: see open()
+        self._believed = False  # said to be seekable although it is not: see open()
         self._lock = threading.RLock()
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "a", "x"):
@@ -283,7 +289,7 @@ class NzipFile(io.BufferedIOBase):
             return size
 
     def flush(self) -> None:
-        """Write what is ready: whole blocks. A block in the making stays."""
+        """Write the blocks that are complete; an unfinished block stays in memory."""
         with self._lock:
             file = self._open()
             if self._compressor is not None:
@@ -329,7 +335,15 @@ def open(
 ) -> NzipFile | io.TextIOWrapper:
     """Open a compressed file in binary ("rb", "wb", …) or text ("rt", "wt", …) mode.
 
-    The shape of ``gzip.open``; options as for NzipFile.
+    It takes the same arguments as ``gzip.open``, and the options of NzipFile, which also says what
+    is raised. encoding, errors and newline are for text mode, as for the built-in ``open``.
+
+    >>> import nzip
+    >>> with nzip.open("notes.txt.nz", "wt", encoding="utf-8") as file:
+    ...     print("a line", file=file)
+    >>> with nzip.open("notes.txt.nz", "rt", encoding="utf-8") as file:
+    ...     file.read()
+    'a line\\n'
     """
     text = "t" in mode
     if text and "b" in mode:
@@ -339,8 +353,8 @@ def open(
     binary = NzipFile(file, mode.replace("t", ""), **options)
     if not text:
         return binary
-    # At the start of a file UTF-16 and UTF-32 begin with a byte order mark; whether it is there
-    # TextIOWrapper only asks files that it may seek in.
+    # UTF-16 and UTF-32 write a byte order mark only at the start of a file. TextIOWrapper asks
+    # where it is only if the file can seek.
     binary._believed = True
     wrapper = io.TextIOWrapper(binary, encoding or io.text_encoding(None), errors, newline)
     binary._believed = False

@@ -1,8 +1,8 @@
 """Priors: samples of a user's own data, which both sides read before each block.
 
-A model knows English, code and common formats; what one application's records look like it cannot
-know, and small records leave no time to learn it. The models and the mixing that have read a prior
-are made once and kept; a block leaves no trace in them.
+A model knows English, code and common formats. It cannot know what one application's records look
+like, and small records are too short to learn it from. The models and the mixing that have read a
+prior are built once and kept; coding a block leaves no trace in them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .levels import check_level
 
 MAGIC = b"\x8fNP\x10"  # of a prior file
 MAX_PRIOR = 1 << 24  # bytes of samples
-RECORD_MAX = 1 << 14  # longer blocks read the prior again: undoing them would take more memory
+RECORD_MAX = 1 << 14  # bytes; after a longer block the prior is read again, as undoing takes memory
 CHECK = 2  # bytes of a record's checksum
 
 Buffer = bytes | bytearray | memoryview
@@ -31,12 +31,12 @@ _known: weakref.WeakValueDictionary[bytes, Prior] = weakref.WeakValueDictionary(
 
 
 def find(prefix: bytes) -> list[Prior]:
-    """The priors in use whose digest starts with ``prefix``. Raises PriorNotFoundError."""
+    """The priors in use whose digest begins with ``prefix``. Raises PriorNotFoundError."""
     found = [prior for digest, prior in list(_known.items()) if digest.startswith(prefix)]
     if not found:
         raise PriorNotFoundError(
-            f"this was compressed with the prior {prefix.hex()}, which is not in use; give its file"
-            " with -D, or in Python make a nzip.Prior of it"
+            f"this was compressed with the prior {prefix.hex()}, which is not in use; name its file"
+            " with -D, or in Python make an nzip.Prior of it"
         )
     return found
 
@@ -47,7 +47,7 @@ def in_use() -> list[Prior]:
 
 
 class BlockWatch(Watch):
-    """Of a block, perhaps behind a prior: what is done of the samples is none of the block's."""
+    """A watch for a block, perhaps with a prior: bytes of the prior's samples are not counted."""
 
     samples: Watch | None = None
 
@@ -57,7 +57,7 @@ class BlockWatch(Watch):
             self.samples.stop()
 
     def read_samples(self) -> Watch:
-        """The watch for what is read before the block; it stops with this one."""
+        """Return the watch for reading the samples; it stops with this one."""
         self.samples = Watch()
         if self.stopped:
             self.samples.stop()
@@ -67,13 +67,23 @@ class BlockWatch(Watch):
 class Prior:
     """Samples that are read before each block, and what was learned from them.
 
-    samples: a path of a prior file or of a file of samples; bytes; or several samples as bytes,
-    each of which gets a newline behind it. What is most like the data should stand last. level:
-    that of compress(); 4 is quick and knows as much as higher ones once the samples are read.
+    samples: the path of a prior file or of a file of samples; the samples as bytes; or an iterable
+    of samples, each of which is followed by a newline. The samples most like the data should come
+    last.
+    level: 1 to 9, for this object's compress() and decompress(). The default is quick, and after
+    reading the samples it predicts as well as higher levels.
 
-    As long as the object lives, frames that name it can be decoded by everything in nzip. Threads
-    may share it. Raises OSError and FormatError for a file, ValueError for no samples or more than
-    16 MiB of them.
+    While the object exists, everything in nzip can decode the frames that name it. Threads may
+    share a prior. Raises OSError and FormatError for a file, and ValueError for no samples, for
+    more than 16 MiB of them, and for a level out of range.
+
+    >>> import nzip
+    >>> prior = nzip.Prior([b'{"city": "Oslo", "temperature": 3.5}'])
+    >>> record = prior.compress(b'{"city": "Rome", "temperature": 21.0}')
+    >>> prior.decompress(record)
+    b'{"city": "Rome", "temperature": 21.0}'
+    >>> nzip.decompress(nzip.compress(b"a frame", prior=prior))
+    b'a frame'
     """
 
     def __init__(self, samples: str | os.PathLike[str] | Buffer | Iterable[bytes], level: int = 4):
@@ -103,14 +113,14 @@ class Prior:
         return Prior, (self.samples, self.level)
 
     def dump(self) -> bytes:
-        """The bytes of a prior file."""
+        """Return the content of a prior file, which ``Prior(path)`` reads."""
         return MAGIC + crc32(self.samples).to_bytes(4, "little") + self.samples
 
     @contextmanager
     def _behind(
         self, model: models.Model, profile: int, size: int, watch: Watch | None
     ) -> Iterator[tuple[_predict.Warm, bool]]:
-        """Models behind the samples for one block of that size, and whether they are to be kept."""
+        """Models that have read the samples, for a block of that size, and whether to keep them."""
         key = (model.digest, profile, _predict.warm_size(len(self.samples), size))
         with self._lock:
             idle = self._idle.setdefault(key, [])
@@ -128,23 +138,23 @@ class Prior:
     def encode_block(
         self, model: models.Model, profile: int, block: Buffer, watch: Watch | None = None
     ) -> bytes | None:
-        """The code of a block behind the prior; None if it is not shorter."""
+        """The code of a block after the samples; None if it is not shorter than the block."""
         with self._behind(model, profile, len(memoryview(block)), watch) as (warm, keep):
             return warm.encode(block, keep, watch=watch)
 
     def decode_block(
         self, model: models.Model, profile: int, code: bytes, size: int, watch: Watch | None = None
     ) -> bytes:
-        """The inverse of encode_block."""
+        """The ``size`` bytes of a block from what encode_block made of it."""
         with self._behind(model, profile, size, watch) as (warm, keep):
             return warm.decode(code, size, keep, watch=watch)
 
     def compress(self, record: Buffer) -> bytes:
-        """A record as a few bytes that decompress() of the same prior and level understands.
+        """Compress a small record; only decompress() with the same prior and level can read it.
 
-        It has no header, names neither prior nor model, and is meant for what one application
-        stores; ``nzip.compress(data, prior=prior)`` makes frames. Raises ValueError for more than
-        16 MiB.
+        The result has no frame header and names neither prior nor model: it is for data that one
+        application stores. ``nzip.compress(data, prior=prior)`` makes frames. Raises ValueError for
+        more than 16 MiB.
         """
         view = memoryview(record).cast("B")
         size = len(view)
@@ -156,12 +166,16 @@ class Prior:
         return head + self._check(head, payload) + payload
 
     def _check(self, head: bytes, payload: bytes) -> bytes:
-        """Of a record as it is stored, so that damage is found before any work is done."""
+        """The checksum of a record as it is stored, so that damage is found before any decoding."""
         crc = crc32(payload, crc32(head, self._seed))
         return (crc & 0xFFFF ^ crc >> 16).to_bytes(CHECK, "little")
 
     def decompress(self, packed: Buffer, max_output: int = frame.MAX_BLOCK) -> bytes:
-        """The record. Raises FormatError, ChecksumError (for another prior's too), LimitError."""
+        """Return the record that compress() was given.
+
+        max_output: bytes; LimitError is raised before any decoding if the record is longer. Raises
+        TruncatedError, ChecksumError for damage or a record of another prior, and FormatError.
+        """
         data = bytes(packed)
         value, at = frame.parse_varint(data, 0)
         size, coded = value >> 1, value & 1
@@ -180,8 +194,10 @@ class Prior:
 
 
 def parse(data: bytes) -> bytes:
-    """The samples in a prior file; data without its magic are samples themselves. Raises
-    FormatError."""
+    """The samples in a prior file; data without its magic bytes are taken as samples.
+
+    Raises FormatError for a damaged prior.
+    """
     if not data.startswith(MAGIC):
         return data
     samples = data[len(MAGIC) + 4 :]
@@ -191,8 +207,10 @@ def parse(data: bytes) -> bytes:
 
 
 def choose(samples: Iterable[bytes], size: int, seed: int = 1) -> bytes:
-    """Some of the samples, drawn at random and each once, up to ``size`` bytes, with newlines
-    behind them. Raises ValueError if there is none that fits."""
+    """Choose different samples at random, up to ``size`` bytes with a newline after each.
+
+    Raises ValueError if no sample fits.
+    """
     import random
 
     different = list(dict.fromkeys(sample for sample in samples if sample))

@@ -1,4 +1,4 @@
-"""A progress line on stderr: work that was done, counted inside blocks, never what was read."""
+"""A progress line on stderr. It counts bytes coded, also in unfinished blocks, not bytes read."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-LONGEST = 28  # characters of a name; the figures behind it must fit into a line
+LONGEST = 28  # characters of a name; the figures after it must fit on the line
 
 
 class View(NamedTuple):
-    """How far some work is, in bytes of content."""
+    """How far the work has got, in bytes of content."""
 
     done: int
     total: int | None = None  # None: not known
-    pending: Sequence[int] = ()  # what is left of each block at hand, in order
-    block: int = 0  # the size of those that are still to come; 0: they are not worked on in blocks
+    pending: Sequence[int] = ()  # bytes left of each block in progress, in order
+    block: int = 0  # size of the blocks still to come; 0: the work is not done in blocks
     threads: int = 1
-    ratio: float | None = None  # of what is finished
-    stage: str = ""  # of several, each of which counts from 0
+    ratio: float | None = None  # of the finished blocks
+    stage: str = ""  # name of the stage, if there are several; each counts from 0
 
 
 class Estimate:
-    """Speed and time left, from a look at the work now and then."""
+    """Speed and remaining time, from views of the work taken now and then."""
 
     def __init__(self) -> None:
         self._stage: str | None = None
 
     def take(self, now: float, view: View) -> tuple[float | None, float | None]:
-        """(bytes a second, seconds left) at the time ``now``, None for what is not known yet.
+        """(bytes per second, seconds left) at time ``now`` (seconds), None where not known yet.
 
-        Both are measured from the first byte on: starting up is no work.
+        Both are measured from the first byte, so that start-up does not count.
         """
         if view.stage != self._stage or not view.done:
             self._stage, self._first, self._began = view.stage, view.done, now
@@ -53,13 +53,12 @@ class Estimate:
 
 
 def _working(view: View) -> int:
-    """Threads that have something to do."""
+    """The number of threads that are busy."""
     return min(view.threads, sum(left > 0 for left in view.pending))
 
 
 def _longest(view: View) -> float:
-    """Bytes that the thread which ends last has still to do: fewer blocks than threads leave some
-    of these idle."""
+    """Bytes left for the thread that finishes last, since threads idle once blocks are few."""
     assert view.total is not None
     rest = max(0, view.total - view.done - sum(view.pending))
     whole, part = divmod(rest, view.block)
@@ -73,7 +72,7 @@ def _longest(view: View) -> float:
 
 
 def human(size: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in binary units, such as "1.5 MiB"."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -82,7 +81,7 @@ def human(size: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time left for people."""
+    """A duration as "42 s", "2:05" or "1:02:05"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)
@@ -91,7 +90,7 @@ def clock(seconds: float) -> str:
 
 
 def describe(view: View, speed: float | None, left: float | None) -> str:
-    """What stands behind the bar."""
+    """The text to the right of the bar."""
     parts = [human(view.done)] if view.done else []
     if view.total and view.done:
         parts = [f"{100 * view.done / view.total:.0f} % of {human(view.total)}"]
@@ -105,10 +104,10 @@ def describe(view: View, speed: float | None, left: float | None) -> str:
 
 
 class Bar:
-    """A line on stderr while the ``with`` block lasts, drawn by a thread of its own.
+    """A progress line on stderr for the duration of a ``with`` block, drawn by its own thread.
 
-    look: gives the ``View`` of the moment; that thread calls it. wanted: True or False, or None: if
-    stderr is a terminal.
+    look: returns the present ``View``; called by that thread.
+    wanted: whether to show it; None: only if stderr is a terminal.
     """
 
     def __init__(self, name: str, look: Callable[[], View], wanted: bool | None = None):
@@ -134,7 +133,7 @@ class Bar:
             self._thread.join()
 
     def _draw(self) -> None:
-        if self._over.wait(0.5):  # what is done sooner needs no bar
+        if self._over.wait(0.5):  # shorter work needs no bar
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn

@@ -1,8 +1,8 @@
-"""What is sound in a damaged file: each of its blocks has a checksum of its own.
+"""Recovers the intact blocks of a damaged file, which it knows by the checksum of each.
 
-A block's CRC covers the frame's header, the model's hash and the block's number, so a block that
-was found by searching is known to be the one that it seems. A damaged frame header is found again
-by trying all that it may have been.
+A block's CRC covers the frame's header, the model's hash and the block's number, so a match
+identifies a block that was found by searching. A damaged frame header is restored by trying every
+header that it may have been.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .prior import in_use
 from .stream import CHUNK
 from .workers import Workers
 
-# How many lost blocks in a row are looked past: each one more adds a chance of 1 in 2^32 that some
-# bytes look like a block. With a damaged header there are many contexts.
+# How many consecutive lost blocks the search looks past. Each extra one adds a 1 in 2^32 chance of
+# a false match, for every context tried; with a damaged header there are many contexts.
 MAX_LOST = 256
 MAX_LOST_WITH_HEADER = 8
 ZEROS = re.compile(rb"\0*\Z")
@@ -40,7 +40,7 @@ ZEROS = re.compile(rb"\0*\Z")
 
 @dataclass(frozen=True)
 class Sound:
-    """A block whose CRC is right."""
+    """An intact block: its CRC matches."""
 
     context: Context
     block: frame.Block
@@ -48,9 +48,9 @@ class Sound:
 
 @dataclass(frozen=True)
 class Lost:
-    """A stretch of the file, ``at`` up to ``end``, that nothing can be read from.
+    """A part of the file, bytes ``at`` to ``end`` (exclusive), from which nothing can be read.
 
-    content: (first byte, behind the last one) of what is missing; None where that is not known.
+    content: (start, end) of the missing bytes of content, end exclusive; None where not known.
     """
 
     what: str
@@ -80,17 +80,17 @@ class Lost:
 
 @dataclass(frozen=True)
 class End:
-    """The end of a frame with its content check, None where blocks or check were lost."""
+    """The end of a frame, with its content check; None if blocks or the check were lost."""
 
     frame: int
     check: bytes | None
 
 
 class Recovery:
-    """The sound blocks of a file.
+    """The intact blocks of a file.
 
-    ``lost`` describes in a line each what is missing; it is complete once the content was read.
-    ``size``: bytes of the content that is sound.
+    lost: what is missing, one line per gap; complete once the content has been read.
+    size: bytes of content in intact blocks.
     """
 
     def __init__(self, data: frame.Data, threads: int | None = None, max_memory: int | None = None):
@@ -101,12 +101,14 @@ class Recovery:
         self.lost = [str(part) for part in self._parts if isinstance(part, Lost)]
 
     def content(self, max_output: int | None = None, fill: bool = False) -> Generator[bytes]:
-        """The content of the sound blocks in order; ``fill``: with zeros in place of what is
-        missing, up to the first gap of unknown size, so that what is there is in its place.
+        """Yield the content of the intact blocks, in order.
 
-        Raises FormatError and ModelNotFoundError if there is no sound block at all, LimitError
-        before any decoding if that or max_memory is exceeded, and FormatError for a code that
-        nothing encodes to.
+        max_output: bytes; LimitError is raised before any decoding if there would be more.
+        fill: put zeros in place of missing content, up to the first gap of unknown size, so that
+        what follows keeps its position.
+
+        Raises FormatError or ModelNotFoundError if no block is intact, LimitError if max_memory is
+        too small, and FormatError for a code that no encoder writes.
         """
         if self._error is not None:
             raise self._error
@@ -137,7 +139,7 @@ class Recovery:
                             yield bytes(min(CHUNK, done.size - start))
                     elif isinstance(done, End):
                         if done.check not in (None, frame.pack_check(crc, total)):
-                            what = "all blocks are sound, but the content check does not match"
+                            what = "all blocks are intact, but the content check does not match"
                             self.lost.append(f"frame {done.frame}: {what}")
                         crc = total = 0
         finally:
@@ -150,16 +152,16 @@ class Recovery:
 
 
 class _Survey:
-    """Finds the parts of a file by their checksums; nothing is decoded."""
+    """Finds the parts of a file by their checksums, without decoding anything."""
 
     def __init__(self, data: frame.Data):
         self._data = data
         self._parts: list[Sound | Lost | End] = []
         self._frame = 0
-        self._place: int | None = 0  # in the content; None behind a loss of unknown size
+        self._place: int | None = 0  # in the content; None after a gap of unknown size
 
     def run(self) -> tuple[list[Sound | Lost | End], NzipError | None]:
-        """The parts, and if nothing is sound the reason."""
+        """Return the parts, and the reason if no block is intact, else None."""
         at = 0
         error: NzipError = TruncatedError("the input is empty")
         while at < len(self._data) and not (self._frame and ZEROS.match(self._data, at)):
@@ -174,18 +176,18 @@ class _Survey:
         return self._parts, None if sound else error
 
     def _next(self, at: int) -> int:
-        """The frame or skippable frame at ``at``; returns where the next one begins."""
+        """Survey the frame or skippable frame at ``at``; return where the next one begins."""
         data = self._data
         if frame.is_skippable(data, at) and frame.skippable_end(data, at) <= len(data):
             return frame.skippable_end(data, at)
         self._frame += 1
-        error: NzipError = FormatError("no sound block was found")
+        error: NzipError = FormatError("no intact block was found")
         try:
             own = list(contexts_at(data, at))
         except NzipError as reason:
             own, error = [], reason
-        # The header as it stands, then every one that it may have been before the damage: first by
-        # the first block, then by any later one.
+        # Try the header as it is, then every header that it may have been before the damage. Match
+        # the first block; failing that (below), any later one.
         for seeds in (_seeds(own, 0, 1), self._every):
             for size in {len(context.packed) for context, _ in seeds.values()}:
                 block = self._parse(at + size)
@@ -196,7 +198,7 @@ class _Survey:
             found = self._search(seeds, at + 4, BLOCK_SIZES, self._behind(at))
             if found:
                 return self._blocks(found[1], at, found[1] in own)
-        for context in own:  # a first block that is damaged, but whose size can be believed
+        for context in own:  # the first block is damaged, but its size is plausible
             block = self._parse(at + len(context.packed))
             if block and self._agrees(context, block, 0):
                 return self._blocks(context, at, True)
@@ -207,12 +209,15 @@ class _Survey:
         return _seeds(_all_contexts(), 0, MAX_LOST_WITH_HEADER)
 
     def _blocks(self, context: Context, at: int, header: bool) -> int:
-        """A frame of which at least one block is sound; is the header?"""
+        """Survey a frame with at least one intact block; return where it ends.
+
+        header: whether the frame's header is intact.
+        """
         index, total, whole = 0, 0, True
         start, at = at, at + len(context.packed)
         if not header:
             self._lose(f"frame {self._frame}, the header", start, at, 0)
-        sizes: set[int] = set()  # of blocks that are not the last
+        sizes: set[int] = set()  # of all blocks but the last
         while True:
             block = self._sound(context, at, index)
             if block is not None:
@@ -256,13 +261,13 @@ class _Survey:
             if end > len(self._data):
                 self._lose(f"frame {self._frame}, the content check", at, len(self._data), 0)
             self._parts.append(End(self._frame, check if end <= len(self._data) else None))
-        else:  # how long the check is cannot be known
+        else:  # the length of the check is not known
             end = next((at + n for n in (2, 4) if self._starts(at + n)), self._behind(at))
             self._parts.append(End(self._frame, None))
         return min(end, len(self._data))
 
     def _agrees(self, context: Context, block: frame.Block, index: int) -> bool:
-        """Does what follows a damaged block say that its header is right?"""
+        """Tell whether what follows a damaged block confirms that block's header."""
         if block.last:
             return self._may_end(block)
         return self._sound(context, block.end, index + 1) is not None
@@ -271,7 +276,7 @@ class _Survey:
         return any(self._starts(block.end + n) for n in (2, 4))
 
     def _starts(self, at: int) -> bool:
-        """Does the file end here, or something begin that can follow a frame?"""
+        """Tell whether the file ends at ``at``, or something that may follow a frame begins."""
         data = self._data
         if at >= len(data):
             return at == len(data)
@@ -282,7 +287,7 @@ class _Survey:
         )
 
     def _behind(self, at: int) -> int:
-        """Where the next frame begins."""
+        """Return where the next frame after ``at`` begins, or the end of the data."""
         while (at := self._data.find(frame.MAGIC, at + 1)) >= 0:
             try:
                 frame.parse_header(self._data, at)
@@ -303,7 +308,7 @@ class _Survey:
         return block if block and self._seed(block) == context.seed(index) else None
 
     def _seed(self, block: frame.Block) -> int:
-        """The value from which the block's CRC comes out as it stands there."""
+        """Return the seed with which the block has the CRC stored in it."""
         payload = memoryview(self._data)[block.start : block.end]
         crc = crc32(payload, crc32(block.head))
         return _undo(block.crc ^ crc, len(block.head) + len(payload))
@@ -311,8 +316,10 @@ class _Survey:
     def _search(
         self, seeds: Seeds, at: int, sizes: set[int], end: int
     ) -> tuple[int, Context, int, int | None] | None:
-        """The first block in ``at`` up to ``end`` with one of the seeds: (place, context, number,
-        size of the blocks before it if that is known)."""
+        """Find the first block from ``at`` to ``end`` that has one of the seeds.
+
+        Returns (place, context, number, size of the blocks before it or None), or None.
+        """
         heads = {
             frame.pack_head(kind, last, size)
             for kind in range(4)
@@ -324,7 +331,7 @@ class _Survey:
             block = self._parse(place)
             if block and (found := seeds.get(self._seed(block))):
                 return place, *found, None if block.last else block.size
-        # A last block may have any size, but the frame ends behind it.
+        # A last block may have any size, but the frame ends after it.
         for place in range(at, end):
             if not self._data[place] & 1:
                 continue
@@ -340,16 +347,16 @@ class _Survey:
         self._parts.append(Lost(what, at, end, (start, self._place)))
 
 
-Seeds = dict[int, tuple[Context, int]]  # what a block's CRC begins with: its context and number
+Seeds = dict[int, tuple[Context, int]]  # seed of a block's CRC -> the block's context and number
 
 
 def _seeds(contexts: Iterable[Context], index: int, most: int) -> Seeds:
-    """What the CRCs of ``most`` blocks from number ``index`` on begin with, in each context."""
+    """The seeds of the CRCs of ``most`` blocks from number ``index``, in each context."""
     return {c.seed(n): (c, n) for c in contexts for n in range(index, index + most)}
 
 
 def _all_contexts() -> Iterator[Context]:
-    """All that a header may be, with the models that are installed."""
+    """Every header that nzip may have written, given the installed models and priors in use."""
     yield _context(frame.Header(frame.STATIC), None)
     for path in models.find():
         try:
@@ -371,8 +378,8 @@ def _context(header: frame.Header, model: models.Model | None) -> Context:
     return Context(header, header.pack(), model)
 
 
-# ---- CRC-32 backwards. crc32(data, seed) ^ crc32(data) is linear in the seed, and one-to-one: the
-# power of a matrix over bits, here a tuple of 32 columns, with the number of data bits.
+# ---- CRC-32 backwards. crc32(data, seed) ^ crc32(data) is a linear one-to-one function of the
+# seed: a matrix over bits, here a tuple of 32 columns, to the power of the number of data bits.
 
 Matrix = tuple[int, ...]
 
@@ -388,7 +395,7 @@ def _times(matrix: Matrix, vector: int) -> int:
 
 @functools.cache
 def _back(power: int) -> Matrix:
-    """What undoes 2^power bits."""
+    """The matrix that undoes 2^power bits."""
     if power == 0:
         return (*(2 << i for i in range(31)), (0xEDB88320 << 1 | 1) & 0xFFFFFFFF)
     half = _back(power - 1)
@@ -396,7 +403,7 @@ def _back(power: int) -> Matrix:
 
 
 def _undo(difference: int, size: int) -> int:
-    """The seed that makes that difference behind ``size`` bytes."""
+    """The seed that makes that difference after ``size`` bytes."""
     for power in range(3, 3 + size.bit_length()):
         if size >> (power - 3) & 1:
             difference = _times(_back(power), difference)

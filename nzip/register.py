@@ -1,4 +1,4 @@
-"""``nzip.register()``: makes ``.nz`` known to programs that look at suffixes."""
+"""``nzip.register()``: makes ``.nz`` known to libraries that go by the suffix."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from .nzipfile import NzipFile
 
 
 def _unpack(filename: str, extract_dir: str, **options: Any) -> None:
-    """For shutil: a compressed tar archive. Members that would leave the folder are refused."""
+    """Unpack a compressed tar archive, for shutil; refuse members that would leave the folder."""
     options.setdefault("filter", "data")
     with NzipFile(filename) as file, tarfile.open(fileobj=file, mode="r|") as archive:
         archive.extractall(extract_dir, **options)
 
 
 def _open(file: IO[bytes], mode: str = "rb", **options: Any) -> Any:
-    """For fsspec and smart_open."""
+    """Open a compressed file object, for fsspec and smart_open."""
     return NzipFile(file, mode if "b" in mode else mode + "b", **options)
 
 
 def register() -> list[str]:
-    """Register ``.nz`` with those of fsspec, smart_open and shutil that are there; returns which.
+    """Register ``.nz`` with shutil, fsspec and smart_open, as far as they are installed.
 
-    Then ``fsspec.open("x.nz", compression="infer")``, ``smart_open.open("x.nz")`` and
-    ``shutil.unpack_archive("x.tar.nz")`` work, and what is built on them. To call it again does
-    nothing.
+    Returns the names of those it was registered with. After that
+    ``shutil.unpack_archive("x.tar.nz")``, ``fsspec.open("x.nz", compression="infer")`` and
+    ``smart_open.open("x.nz")`` work, and so does everything built on them. Calling it again does no
+    harm.
     """
     done = []
     if "nztar" not in {row[0] for row in shutil.get_unpack_formats()}:

@@ -1,4 +1,4 @@
-"""Compressor and Decompressor of one frame, and the chunk iterators above them."""
+"""Compressor and Decompressor for one frame, and the functions built on them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,34 @@ from .prior import Prior
 from .workers import Workers
 
 READ_SIZE = 1 << 17
-MIN_BLOCK_SIZE = 1 << 16  # that can be asked for
-CHUNK = 1 << 20  # bytes that are decompressed at once, at most
+MIN_BLOCK_SIZE = 1 << 16  # the smallest that a caller may choose
+CHUNK = 1 << 20  # most bytes that are decompressed at once
 Buffer = bytes | bytearray | memoryview
 
 
 class Compressor:
-    """Makes one frame from data given in pieces; the pieces' sizes do not change the frame.
+    """Compresses data given in pieces into one frame; the sizes of the pieces make no difference.
 
-    mode: "ac", "static" or "eqinfo". level: 1..9. window: bits, for eqinfo. reset_every: windows
-    after which M1 starts afresh, for eqinfo; 0: never. model: name or path of a model. adapt: False
-    leaves ``ac`` to M1 alone. prior: samples to read before each block. block_size: 64 KiB to
-    64 MiB, for another than the level's. threads: None for all cores. max_memory: bytes that the
-    program may take; fewer threads work then, and compress() and flush() raise LimitError if one is
-    too many. Raises ValueError for a setting out of range and ModelNotFoundError. Threads may share
-    it: calls wait for one another.
+    mode: "ac" (the smallest output), "static" (byte frequencies) or "eqinfo" (Equal-Info Windows).
+    level: 1 to 9, for "ac"; higher levels give smaller output and take longer.
+    window: bits of a window, 8 to 64, for "eqinfo".
+    reset_every: windows, 1 to 255, after which M1 is reset, for "eqinfo"; 0 means never.
+    model: name or path of a model, instead of the one that mode and level use.
+    adapt: False makes "ac" use M1 alone, without the models that learn from the data.
+    prior: samples to read before each block, for "ac".
+    block_size: bytes, 64 KiB to 64 MiB, instead of the size that mode and level use.
+    threads: None or 0 for all cores that the process may use.
+    max_memory: bytes that the whole program may take. Fewer threads are used to stay below it;
+    compress() and flush() raise LimitError if even one needs more.
+
+    Raises ValueError for a setting out of range, ModelNotFoundError and ModelFileError. Threads may
+    share a compressor: their calls wait for one another.
+
+    >>> import nzip
+    >>> compressor = nzip.Compressor(level=3)
+    >>> pieces = [compressor.compress(b"to be, "), compressor.compress(b"or not to be")]
+    >>> nzip.decompress(b"".join(pieces) + compressor.flush())
+    b'to be, or not to be'
     """
 
     def __init__(
@@ -65,7 +78,7 @@ class Compressor:
         self._head = b""
         self._samples = len(prior.samples) if prior else 0
         self.workers = Workers(threads, max_memory)
-        self.packed = 0  # bytes that the finished blocks became
+        self.packed = 0  # compressed bytes of the finished blocks
         self._buffer = bytearray()
         self._index = 0
         self._crc = 0
@@ -75,7 +88,7 @@ class Compressor:
 
     @property
     def done(self) -> int:
-        """Bytes of the data that are coded so far, counted inside blocks too."""
+        """Bytes of data coded so far, including those of unfinished blocks."""
         return self.workers.done
 
     def _encode(self, block: bytes, index: int, last: bool, watch: Watch) -> bytes:
@@ -104,7 +117,10 @@ class Compressor:
         self._index += 1
 
     def compress(self, data: Buffer) -> bytes:
-        """Take data in; return what of the frame is ready, often nothing."""
+        """Add data; return the part of the frame that is ready, often ``b""``.
+
+        Raises ValueError after flush(), and LimitError.
+        """
         with self._lock:
             return self._compress(data)
 
@@ -114,7 +130,7 @@ class Compressor:
         out = []
         view = memoryview(data).cast("B")
         while len(view):
-            # A block goes out only when more data follow: the last one is marked as such.
+            # A full block waits for more data, since the last one is marked as such.
             if len(self._buffer) == self._block_size:
                 self._submit(last=False)
                 out.append(self._head)
@@ -129,7 +145,10 @@ class Compressor:
         return b"".join(out)
 
     def flush(self) -> bytes:
-        """End the frame; return the rest of it. The compressor cannot be used further."""
+        """End the frame and return the rest of it; the compressor cannot be used after that.
+
+        Raises ValueError if it was called before, and LimitError.
+        """
         with self._lock:
             return self._flush()
 
@@ -151,13 +170,22 @@ class Compressor:
 
 
 class Decompressor:
-    """Decodes one frame given in pieces, like ``bz2.BZ2Decompressor``.
+    """Decompresses one frame given in pieces, with the interface of ``bz2.BZ2Decompressor``.
 
-    ``eof``: the frame's end was reached, its checksum matched, and all output was given out.
-    ``unused_data``: what followed it, empty before. ``needs_input``: decompress() can give nothing
-    more before it gets more. A skippable frame is a frame without content. max_output: LimitError,
-    before any decoding, once the blocks declare more than this many bytes. max_memory: as for
-    Compressor. Threads may share it: calls wait for one another.
+    threads, max_memory: as for Compressor.
+    max_output: bytes; LimitError is raised at the first block header that takes the content beyond
+    it, before that block is decoded.
+
+    A skippable frame counts as a frame without content. Threads may share a decompressor: their
+    calls wait for one another.
+
+    >>> import nzip
+    >>> frame = nzip.compress(b"to be, or not to be")
+    >>> decompressor = nzip.Decompressor()
+    >>> decompressor.decompress(frame[:10]) + decompressor.decompress(frame[10:] + b"more")
+    b'to be, or not to be'
+    >>> decompressor.eof, decompressor.unused_data
+    (True, b'more')
     """
 
     def __init__(
@@ -172,43 +200,46 @@ class Decompressor:
         self.workers = Workers(threads, max_memory)
         self._data = bytearray()
         self._at = 0
-        self._skip: int | None = None  # bytes of a skippable frame that are still to come
-        self._contexts: list[modes.Context] = []  # what the header may mean; none before it is read
-        self._mode: modes.Mode | None = None  # that of the first, once a block has told
+        self._skip: int | None = None  # bytes of a skippable frame still to come
+        self._contexts: list[modes.Context] = []  # what the header may mean; empty until it is read
+        self._mode: modes.Mode | None = None  # of the one context that the first block left
         self._index = 0
         self._declared = 0
         self._last_parsed = False
         self._check = b""
         self._crc = 0
-        self._held = b""  # the last block, until the check behind it has been seen
-        self._output: deque[memoryview] = deque()  # at most a block, unless more was asked for
-        self._ready = 0  # bytes of it
-        self._starved = True  # nothing can be done before more input comes
+        self._held = b""  # the last block, until the content check after it has matched
+        self._output: deque[memoryview] = deque()  # no more than a block beyond what was requested
+        self._ready = 0  # bytes of output
+        self._starved = True  # more input is needed to go on
         self._lock = threading.RLock()
 
     @property
     def eof(self) -> bool:
+        """True once the frame has ended, its checksum matched and all output was returned."""
         return self._ended and not self._output
 
     @property
     def unused_data(self) -> bytes:
+        """The input after the end of the frame; ``b""`` before ``eof``."""
         return bytes(self._data[self._at :]) if self.eof else b""
 
     @property
     def needs_input(self) -> bool:
+        """True if decompress() needs more input before it can return more."""
         return self._starved and not self._ended and not self._output
 
     @property
     def done(self) -> int:
-        """Bytes of content that are decoded so far, counted inside blocks too."""
+        """Bytes of content decoded so far, including those of unfinished blocks."""
         return self.workers.done
 
     def decompress(self, data: Buffer = b"", max_length: int = -1) -> bytes:
-        """Take data in and return decoded bytes, ``max_length`` at most (-1: no bound).
+        """Add input and return decoded bytes, at most ``max_length`` (-1: no limit).
 
-        With a bound, what is held beside the data are the blocks that the threads work on. Raises
-        FormatError, ChecksumError, UnsupportedError, ModelNotFoundError, LimitError, and EOFError
-        after the end.
+        With a limit, it holds no more than the input and the blocks that the threads work on.
+        Raises FormatError, ChecksumError, UnsupportedError, ModelNotFoundError, PriorNotFoundError,
+        LimitError, and EOFError after the end of the frame.
         """
         with self._lock:
             return self._decompress(data, max_length)
@@ -235,7 +266,7 @@ class Decompressor:
         return self._give(self._ready if max_length < 0 else max_length)
 
     def _give(self, size: int) -> bytes:
-        """The first bytes of the output, ``size`` at most."""
+        """Remove and return the first bytes of the output, at most ``size``."""
         parts = []
         while self._output and size:
             part = self._output.popleft()
@@ -253,11 +284,11 @@ class Decompressor:
             self._ready += len(block)
 
     def _may_wait(self) -> bool:
-        """True while a running job need not be waited for: more input may start another."""
+        """True if there is no need to wait for a running job: more input may start another."""
         return not (self.workers.full or self._last_parsed or self.workers.ready())
 
     def drain(self) -> bytes:
-        """What can be decoded from a frame whose input ended early: its whole blocks."""
+        """Return what can be decoded of a frame that was cut off: its complete blocks."""
         while len(self.workers):
             self._take()
         return self._give(self._ready)
@@ -267,7 +298,7 @@ class Decompressor:
         self.workers.close()
 
     def _parse(self) -> bool:
-        """Parse the next part of the frame if all of it is there; True if it was."""
+        """Parse the next part of the frame if all of it is there; return whether it was."""
         try:
             if self._skip is not None or (not self._contexts and frame.is_skippable(self._data)):
                 return self._pass_over()
@@ -287,7 +318,7 @@ class Decompressor:
         return True
 
     def _pass_over(self) -> bool:
-        """Drop what is there of a skippable frame; False, since nothing else will be parsed."""
+        """Drop what is there of a skippable frame; return False, as nothing is left to parse."""
         if self._skip is None:
             self._skip = frame.skippable_end(self._data)
         there = min(self._skip, len(self._data))
@@ -343,7 +374,7 @@ class Decompressor:
 
 
 def compress_chunks(read: Callable[[int], bytes], compressor: Compressor) -> Generator[bytes]:
-    """The frame of all that ``read`` gives, in pieces."""
+    """Yield, in pieces, the frame of everything that ``read`` returns."""
     try:
         while data := read(READ_SIZE):
             if out := compressor.compress(data):
@@ -361,12 +392,12 @@ def decompress_chunks(
     max_memory: int | None = None,
     follow: Callable[[Decompressor], None] = lambda decompressor: None,
 ) -> Generator[bytes]:
-    """The content of all frames that ``read`` gives, CHUNK bytes at most at a time; skippable
-    frames and final zeros are passed over.
+    """Yield the content of all frames that ``read`` returns, at most CHUNK bytes at a time.
 
-    What is yielded was checked by its block's CRC; a frame's last block also by the checksum of
-    the whole. ``follow`` gets each frame's decompressor before its first byte. Raises like
-    Decompressor.decompress, and TruncatedError.
+    Skippable frames and zeros at the end are skipped. Every block has been checked by its CRC
+    before it is yielded, and a frame's last block by the checksum of the whole content too.
+    ``follow`` is called with each frame's decompressor before that frame is read. Raises the errors
+    of Decompressor.decompress, and TruncatedError.
     """
     data = read(READ_SIZE)
     if not data:
@@ -379,10 +410,10 @@ def decompress_chunks(
             while data and not data.strip(b"\0"):
                 data = read(READ_SIZE)
             if data:
-                raise FormatError("garbage behind the last frame")
+                raise FormatError("garbage after the last frame")
             return
         if frames and data[:3] != frame.MAGIC and not frame.is_skippable(data):
-            raise FormatError("garbage behind the last frame")
+            raise FormatError("garbage after the last frame")
         limit = None if max_output is None else max_output - total
         decompressor = Decompressor(threads=threads, max_output=limit, max_memory=max_memory)
         follow(decompressor)
@@ -405,7 +436,14 @@ def decompress_chunks(
 
 
 def compress(data: Buffer, mode: str = "ac", **options: Any) -> bytes:
-    """One frame of ``data``; options as for Compressor."""
+    """Compress ``data`` into one frame.
+
+    mode and options are those of Compressor, which also says what is raised.
+
+    >>> import nzip
+    >>> nzip.decompress(nzip.compress(b"to be, or not to be", level=9))
+    b'to be, or not to be'
+    """
     compressor = Compressor(mode, **options)
     try:
         return compressor.compress(data) + compressor.flush()
@@ -420,10 +458,20 @@ def decompress(
     max_memory: int | None = None,
     threads: int | None = None,
 ) -> bytes:
-    """The content of all frames in ``data``.
+    """Decompress all frames in ``data`` and return their content.
 
-    max_output: LimitError, before the work is done, if the content is longer. max_memory: as for
-    Compressor. Raises NzipError's subclasses for data that are not sound.
+    max_output: bytes; LimitError is raised, before the excess is decoded, if there are more.
+    max_memory, threads: as for Compressor.
+
+    Raises subclasses of NzipError for invalid or damaged data.
+
+    >>> import nzip
+    >>> nzip.decompress(nzip.compress(b"to be, ") + nzip.compress(b"or not to be"))
+    b'to be, or not to be'
+    >>> nzip.decompress(nzip.compress(bytes(1000)), max_output=100)
+    Traceback (most recent call last):
+        ...
+    nzip.errors.LimitError: the output would exceed the limit of 100 bytes
     """
     import io
 

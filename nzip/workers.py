@@ -1,4 +1,4 @@
-"""Jobs on blocks over threads, with their results in order."""
+"""Runs jobs on blocks in several threads, with their results in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def thread_count(threads: int | None) -> int:
-    """Threads to use: ``threads``, or all that this process may run on for None or 0."""
+    """The number of threads to use; for None or 0, the cores that this process may use.
+
+    Raises ValueError for a negative number.
+    """
     if threads is not None and threads < 0:
         raise ValueError(f"threads must not be negative, not {threads}")
     if threads:
@@ -36,28 +39,28 @@ class _Job(NamedTuple):
 
     @property
     def done(self) -> int:
-        """Bytes of content that it has gone through."""
+        """Bytes of content coded so far."""
         if callable(self.work) or not self.work.done():
             return min(self.size, self.watch.done)
         return self.size
 
 
 class Workers:
-    """Runs jobs on threads and gives their results back in the order of submission.
+    """Runs jobs in threads and returns their results in the order of submission.
 
-    A job gets its arguments and, as ``watch``, what it reports its progress to and is stopped by.
-    memory: bytes that the program may take, None for no limit; see ``fit``.
+    A job is called with its arguments and ``watch``, through which it reports its progress and is
+    stopped. memory: bytes that the program may take, None for no limit; see ``fit``.
     """
 
     def __init__(self, threads: int | None, memory: int | None = None):
         self.threads = thread_count(threads)
         self._memory = memory
-        self._need = 0  # bytes of a thread that fit
-        self.finished = 0  # bytes of content, of the jobs whose results were taken
+        self._need = 0  # bytes per thread that are known to fit
+        self.finished = 0  # bytes of content in the jobs whose results were taken
         self.block_size = 0  # of the largest job so far
         self._pool: ThreadPoolExecutor | None = None
         self._jobs: deque[_Job] = deque()
-        self._lock = threading.Lock()  # a job is either at hand or finished, whoever looks on
+        self._lock = threading.Lock()  # so that other threads see each job counted exactly once
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -68,23 +71,25 @@ class Workers:
 
     @property
     def done(self) -> int:
-        """Bytes of content that were gone through, counted inside jobs too."""
+        """Bytes of content coded so far, including those of unfinished jobs."""
         with self._lock:
             return self.finished + sum(job.done for job in self._jobs)
 
     @property
     def pending(self) -> list[int]:
-        """Bytes of content that are left of each job at hand, in order."""
+        """Bytes of content left in each submitted job, in order."""
         with self._lock:
             return [job.size - job.done for job in self._jobs]
 
     def fits(self, need: int) -> bool:
-        """True if jobs that take ``need`` bytes each may be submitted without calling ``fit``."""
+        """True if jobs that take ``need`` bytes each can be submitted without calling ``fit``."""
         return self._memory is None or need <= self._need
 
     def fit(self, need: int) -> None:
-        """Leave as many threads as the memory is enough for, ``need`` bytes each. No job may be at
-        hand. Raises LimitError if it is not enough for one."""
+        """Reduce the threads to as many as the memory allows, at ``need`` bytes each.
+
+        Call it only while no job is submitted. Raises LimitError if one thread needs too much.
+        """
         if self._memory is None:
             return
         most = (self._memory - PROGRAM_MEMORY) // need
@@ -104,15 +109,17 @@ class Workers:
     def submit(
         self, job: Callable[..., Any], *args: Any, size: int = 0, alone: bool = False
     ) -> None:
-        """Queue a job on ``size`` bytes of content. ``alone`` says that none will follow: then no
-        thread is started for it."""
+        """Queue a job on ``size`` bytes of content.
+
+        alone: no job will follow. If none is waiting either, no thread is started for it.
+        """
         watch = BlockWatch()
         self.block_size = max(self.block_size, size)
         if self.threads == 1 or (alone and not self._jobs):
             self._jobs.append(_Job(watch, size, functools.partial(job, *args, watch=watch)))
             return
         if self._pool is None:
-            # Imported late: it costs 15 ms, and a file of one block never needs it.
+            # Imported late: it takes 15 ms, and a file of one block never needs it.
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(self.threads)
@@ -126,7 +133,7 @@ class Workers:
         return callable(work) or work.done()
 
     def result(self) -> Any:
-        """The next result in order, waited for."""
+        """Wait for the next result, in order, and return it."""
         work = self._jobs[0].work
         result = work() if callable(work) else work.result()
         with self._lock:
@@ -134,7 +141,7 @@ class Workers:
         return result
 
     def close(self) -> None:
-        """Stop the jobs at hand; they end within some milliseconds."""
+        """Stop all jobs; they end within a few milliseconds."""
         for job in self._jobs:
             job.watch.stop()
         with self._lock:

@@ -132,7 +132,7 @@ def test_mode_and_time_of_the_file_are_carried_over(nzip_cli, text, tmp_path):
 def test_existing_output_is_kept_without_force(nzip_cli, text, tmp_path):
     target = tmp_path / "file.txt.nz"
     target.write_bytes(b"precious")
-    failed(nzip_cli("compress", "file.txt"), "file.txt.nz", "exists already")
+    failed(nzip_cli("compress", "file.txt"), "file.txt.nz", "already exists")
     assert target.read_bytes() == b"precious"
     ok(nzip_cli("compress", "-f", "file.txt"))
     assert nzip.decompress(target.read_bytes()) == ENGLISH * 3

@@ -1,6 +1,7 @@
 """The examples that people read first work exactly as printed."""
 
 import doctest
+import importlib
 import importlib.util
 import os
 import re
@@ -15,6 +16,8 @@ from conftest import ENGLISH
 import nzip
 
 ROOT = Path(__file__).parents[1]
+# Modules whose docstrings have examples.
+EXAMPLES = ("", ".stream", ".nzipfile", ".prior", ".tokens", ".tokens.tokenizer")
 
 
 def test_readme_python_example_runs(tmp_path, monkeypatch):
@@ -44,8 +47,10 @@ def test_the_version_is_the_same_everywhere():
     assert cited[1] == nzip.__version__
 
 
-def test_package_docstring_example():
-    result = doctest.testmod(nzip)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module("nzip" + name))
     assert result.attempted
     assert not result.failed
 

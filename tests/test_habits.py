@@ -55,7 +55,7 @@ def test_outputs_go_flat_into_a_folder(nzip_cli, tmp_path):
         (tmp_path / folder / "x").write_bytes(folder.encode())
     (tmp_path / "a" / "y").write_bytes(ENGLISH)
     result = nzip_cli("-f", "--rm", "a/x", "b/x", "a/y", "--output-dir-flat", "out/new")
-    failed(result, "b/x: another input has been written to out/new/x.nz")
+    failed(result, "b/x: another input has already been written to out/new/x.nz")
     assert files_in(tmp_path) == ["b/x", "out/new/x.nz", "out/new/y.nz"]
     assert nzip.decompress((tmp_path / "out" / "new" / "x.nz").read_bytes()) == b"a"
     ok(nzip_cli("-d", "-r", "out", "--output-dir-flat", "."))

@@ -196,7 +196,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
     stream = writing.__enter__()
     stream.write(b"mine")
     target.write_bytes(b"theirs")
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         writing.__exit__(None, None, None)
     assert target.read_bytes() == b"theirs"
     target.unlink()
@@ -216,7 +216,7 @@ def test_two_processes_that_write_one_name(tmp_path):
     ]
     messages = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
-    assert b"exists already" in b"".join(messages)
+    assert b"already exists" in b"".join(messages)
     assert nzip.decompress((tmp_path / "x.nz").read_bytes()) == ENGLISH * 3000
 
 
@@ -278,7 +278,7 @@ def test_an_output_that_is_there_is_noticed_before_any_work(tmp_path):
     (tmp_path / "x").write_bytes(ENGLISH)
     (tmp_path / "x.nz").write_bytes(b"precious")
     job = jobs.Job(lambda: pytest.fail("work was begun"))
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         job.to_file(tmp_path / "x", None, tmp_path / "x.nz", jobs.Sizes())
     assert (tmp_path / "x.nz").read_bytes() == b"precious"
 

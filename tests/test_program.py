@@ -98,7 +98,7 @@ def test_settings_of_another_mode_are_a_wrong_call(nzip_cli, tmp_path, args):
 def test_folders_of_models_that_are_not_there_are_named(nzip_cli, tmp_path):
     env = {"NZIP_MODEL_PATH": os.pathsep.join([str(tmp_path), "", "/no/such"])}
     result = nzip_cli("-c", stdin=ENGLISH, env=env)
-    assert result.stderr == b"nzip: NZIP_MODEL_PATH names '/no/such', which is no folder\n"
+    assert result.stderr == b"nzip: NZIP_MODEL_PATH names '/no/such', which is not a folder\n"
     assert nzip.decompress(result.stdout) == ENGLISH
 
 

@@ -179,7 +179,7 @@ def test_bytes_put_in_between_blocks_are_passed_over(data):
 def test_a_wrong_content_check_is_said_once_all_is_read(data):
     content, lost = recovered(flipped(data, len(data) - 1))
     assert content == TEXT
-    assert lost == ["frame 1: all blocks are sound, but the content check does not match"]
+    assert lost == ["frame 1: all blocks are intact, but the content check does not match"]
 
 
 def test_nothing_sound_is_an_error(data):

@@ -1,1 +1,1 @@
-"""``nzip bench``: nzip beside the classical compressors on the user's own files."""
+"""``nzip bench``: compares nzip with other compressors on the user's own files."""

@@ -1,4 +1,4 @@
-"""The figures of a benchmark as a table for people, or as JSON, CSV and Markdown."""
+"""The results of a benchmark as a table on the terminal, Markdown, JSON, CSV or a plot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _cells(result: Result) -> list[str]:
 
 
 def as_table(results: list[Result]) -> None:
-    """A table a file on the terminal, the smallest result in bold."""
+    """Print a table per file on the terminal, with the smallest result in bold."""
     from rich.console import Console
     from rich.table import Table
 
@@ -46,7 +46,7 @@ def as_table(results: list[Result]) -> None:
 
 
 def as_markdown(results: list[Result], out: TextIO) -> None:
-    """The same as Markdown."""
+    """Write a Markdown table per file."""
     for name, group in groupby(results, key=lambda r: r.file):
         rows = list(group)
         print(f"\n{name} ({rows[0].size:,} bytes)\n", file=out)
@@ -57,13 +57,13 @@ def as_markdown(results: list[Result], out: TextIO) -> None:
 
 
 def as_json(results: list[Result], out: TextIO) -> None:
-    """A list of objects, stable from release to release."""
+    """Write a JSON list of objects (see Result.as_dict), with keys stable across releases."""
     json.dump([r.as_dict() for r in results], out, indent=1)
     out.write("\n")
 
 
 def as_csv(results: list[Result], out: TextIO) -> None:
-    """One line a result, with a header."""
+    """Write CSV: a header, then one line per result, with the columns of Result.as_dict."""
     rows = [r.as_dict() for r in results]
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -75,7 +75,10 @@ FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzi
 
 
 def plot_frontier(results: list[Result], path: Path) -> None:
-    """Draw size against speed, both ways: the totals, one line a program. Raises ImportError."""
+    """Plot the totals, size against speed in both directions, with one line per program.
+
+    Raises ImportError without matplotlib.
+    """
     pyplot = plots.pyplot()
     figure, panels = pyplot.subplots(1, 2, figsize=(13, 6), sharey=True)
     totals = sorted((r for r in results if r.file == TOTAL), key=_order)
@@ -100,7 +103,7 @@ def plot_frontier(results: list[Result], path: Path) -> None:
             )
             for row in rows:
                 level = row.codec.removeprefix(name).strip()
-                if mine or row is rows[-1]:  # of others the last one, with its name
+                if mine or row is rows[-1]:  # other programs have one label, at their last point
                     text = level if mine else f"{name} {level}".strip()
                     labels.append((speed(row), row.bpb, text, colour))
         axes.set_xscale("log")
@@ -116,7 +119,7 @@ def plot_frontier(results: list[Result], path: Path) -> None:
 
 
 def _write_apart(axes: Any, labels: list[tuple[float, float, str, str]]) -> None:
-    """Write (x, y, text, colour) beside their points, moved up or down until none is on another."""
+    """Write labels (x, y, text, colour) next to their points, moved up or down not to overlap."""
     axes.figure.canvas.draw()
     scale = axes.figure.dpi / 72
     taken: list[tuple[float, float, float, float]] = []
@@ -149,6 +152,6 @@ def _family(result: Result) -> str:
 
 
 def _order(result: Result) -> tuple[str, int]:
-    """By program, then by level."""
+    """A key that sorts by program, then by level."""
     level = "".join(c for c in result.codec.partition(" ")[2] if c.isdigit())
     return _family(result), int(level or 0)

@@ -1,4 +1,4 @@
-"""Runs every compressor on every file, verifies each round trip and keeps the figures."""
+"""Runs every compressor on every file, verifies each round trip and measures sizes and times."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ TOTAL = "total"
 
 @dataclass
 class Codec:
-    """A compressor as two functions on bytes. ``model_bytes``: what its decoder needs besides.
-    ``view``: how far the call at hand is, for those that can tell."""
+    """A compressor as two functions on bytes.
+
+    model_bytes: size of the models that its decoder needs. view: from the bytes of content to the
+    progress of the current call, if the compressor reports it.
+    """
 
     name: str
     compress: Callable[[bytes], bytes]
@@ -42,7 +45,7 @@ class Codec:
 
 @dataclass
 class Result:
-    """One codec on one file; times in seconds of wall clock."""
+    """One codec on one file; sizes in bytes, times in seconds of wall clock."""
 
     file: str
     codec: str
@@ -62,12 +65,12 @@ class Result:
 
     @property
     def compress_speed(self) -> float:
-        """Bytes of text a second."""
+        """Bytes of content per second."""
         return self.size / max(self.compress_seconds, 1e-9)
 
     @property
     def decompress_speed(self) -> float:
-        """Bytes of text a second."""
+        """Bytes of content per second."""
         return self.size / max(self.decompress_seconds, 1e-9)
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _zstd(level: int) -> Codec:
 
 
 def _with_prior(prior: Prior, threads: int | None, level: int, model: str | None) -> list[Codec]:
-    """nzip behind the prior, and zstd with the same bytes as its dictionary."""
+    """nzip with the prior, and zstd with the same bytes as its dictionary."""
     import zstandard
 
     mine = _nzip(f"nzip -{level} -D", threads, "ac", level, model, prior=prior)
@@ -172,8 +175,11 @@ def _brotli(quality: int) -> list[Codec]:
 
 
 def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> list[Codec]:
-    """A program, if it is on the PATH. In its arguments IN and OUT stand for files; it works in an
-    empty folder, and its start counts into the times."""
+    """A program, if it is on the PATH.
+
+    In its arguments IN and OUT are files in the folder it runs in, which is otherwise empty. The
+    times include its start.
+    """
     if not shutil.which(program):
         return []
 
@@ -187,7 +193,7 @@ def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> lis
 
 
 def _programs(threads: int | None) -> list[Codec]:
-    """bzip3, zpaq, 7z and kanzi, those of them that are installed."""
+    """Those of bzip3, zpaq, 7z and kanzi that are installed."""
     count = threads or os.cpu_count() or 1
 
     def zpaq(level: int) -> list[Codec]:
@@ -234,11 +240,11 @@ def codecs(
     frontier: bool = False,
     prior: Prior | None = None,
 ) -> list[Codec]:
-    """The compressors to compare: nzip's modes with the usual ones, or for the ``frontier`` every
-    level of nzip and of those that are found; with a prior also nzip and zstd with that. ``only``:
-    names, separated by commas.
+    """The compressors to compare: nzip's modes and the usual ones.
 
-    Raises ValueError.
+    only: names separated by commas, instead. frontier: every level of nzip, and several of each
+    compressor that is installed. prior: also nzip with this prior and zstd with its samples. Raises
+    ValueError for an unknown name.
     """
     usual = [
         _nzip("nzip ac", threads, "ac", level, model),
@@ -278,7 +284,7 @@ def codecs(
 
 
 def measure(codec: Codec, name: str, data: bytes) -> Result:
-    """One codec on one text, compressed, decompressed and compared."""
+    """Compress a text with a codec, decompress it, and compare."""
     start = time.perf_counter()
     packed = codec.compress(data)
     middle = time.perf_counter()
@@ -296,8 +302,11 @@ def run(
     adjusted: bool = False,
     progress: bool | None = False,
 ) -> list[Result]:
-    """Every codec on every file, then the totals. ``adjusted`` counts models into the totals.
-    ``progress``: a bar on stderr, None for one if that is a terminal."""
+    """Run every codec on every file, then add the totals.
+
+    adjusted: add the size of models to the totals. progress: show a bar on stderr; None: if stderr
+    is a terminal. Raises OSError.
+    """
     results: list[Result] = []
     files = find_files(paths)
     runs = itertools.count(1)

@@ -1,1 +1,1 @@
-"""The command line: ``program`` is where it starts, ``app`` lists the commands."""
+"""The command line: it starts in ``program``, and ``app`` lists the commands."""

@@ -1,4 +1,4 @@
-"""The commands of ``nzip``, registered with Typer."""
+"""The commands of ``nzip``, as a Typer application."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from . import compress, m2, measure, tokens, train
 
-# What says how to compress means nothing where that is undone; tar appends -d to all of it.
+# Options of compress that decompress and test accept and ignore: tar adds -d to all of them.
 PASSED_OVER = (
     *("level", "mode", "window", "reset_every", "context", "adapt", "block_size", "exclude"),
 )
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Neural text compression: lossless, bit-exact on every machine. Without a command nzip"
-    " is a filter: it compresses stdin to stdout, with -d decompresses, so that"
+    " is a filter: it compresses stdin to stdout, or decompresses with -d, so that"
     " `tar -I nzip` works.",
 )
 
@@ -71,7 +71,7 @@ app.add_typer(m2_app, name="m2")
 
 
 def make_group() -> Any:
-    """The program's commands, as the library under Typer has them."""
+    """The program's commands, as an object of the library under Typer."""
     group: Any = typer.main.get_command(app)
     options = {parameter.name: parameter for parameter in group.commands["compress"].params}
     for name in PASSED_OVER:

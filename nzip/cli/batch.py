@@ -1,4 +1,4 @@
-"""The files of one call, one after another: an error is reported, and the next one follows."""
+"""Processes the files of one call one after another; an error is reported and the next follows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def inputs_of(files: list[Path] | None, lists: list[Path] | None) -> list[Path]:
-    """The files given, by name and in lists; stdin if there are neither."""
+    """The files given by name and in lists; stdin if there are neither."""
     if not files and not lists:
         return [STDIO]
     return [*(files or ()), *listed(lists or [], stdin_bytes)]
@@ -45,9 +45,10 @@ def each(
     compressed: bool = False,
     suffix: str = SUFFIX,
 ) -> None:
-    """Do ``work`` on every file; report errors and go on; exit with 1 if there was one.
+    """Call ``work`` for every file; report errors and go on; exit with 1 if there were any.
 
-    recursive: go into folders, for the files that have, or do not have, the suffix.
+    recursive: go into folders; of the files in them, take those with the suffix if ``compressed``,
+    else those without it.
     """
     failed = False
     for given in paths:
@@ -78,9 +79,9 @@ def make_job(
     mirror: Path | None,
     **settings: Any,
 ) -> Job:
-    """A job with what compress and decompress have in common. Raises BadParameter."""
+    """Make a job from the options that compress and decompress share. Raises BadParameter."""
     if not suffix or "/" in suffix or os.sep in suffix:
-        raise typer.BadParameter(f"{suffix!r} is no suffix")
+        raise typer.BadParameter(f"{suffix!r} is not a suffix")
     if flat is not None and mirror is not None:
         raise typer.BadParameter("--output-dir-flat and --output-dir-mirror exclude each other")
     return Job(
@@ -106,16 +107,16 @@ def run(
     compare: bool = False,
     exclude: bool = False,
 ) -> None:
-    """Work through the files; go on after an error; exit with 1 if there was one."""
+    """Process all files; go on after an error; exit with 1 if there was one."""
     compressing = job.make_compressor is not None
     if output == STDIO:
         output, stdout = None, True
-    elif output is not None:  # which -c does not change: it says where more clearly
+    elif output is not None:  # a named output takes precedence over -c
         stdout = False
     if output is not None and (recursive or len(paths) != 1):
         raise typer.BadParameter("-o takes exactly one input")
     if job.folder is not None and (output is not None or stdout):
-        raise typer.BadParameter("a folder for outputs goes with neither -o nor -c")
+        raise typer.BadParameter("a folder for outputs excludes -o and -c")
     all_sizes, began_all, count = Sizes(), time.monotonic(), 0
     talks = not quiet and (verbose or compare or sys.stderr.isatty())
 
@@ -164,7 +165,7 @@ def run(
 def _to_file(
     path: Path, target: Path, job: Job, sizes: Sizes, show: Callable[[], Bar], named: bool
 ) -> None:
-    """Into a file; asks whether one that is there may go, if somebody sits at the terminal."""
+    """Process a file to a file; on a terminal, ask before overwriting an existing one."""
     stdin = stdin_bytes() if path == STDIO else None
     try:
         with show():

@@ -62,7 +62,7 @@ def compress(
     reset_every: ResetEvery = None,
     level: Level = DEFAULT_LEVEL,
     adapt: Annotated[
-        bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or M1 alone.")
+        bool, typer.Option("--adapt/--no-adapt", help="ac: learn from the file, or use M1 alone.")
     ] = True,
     model: ModelName = None,
     prior: PriorFile = None,
@@ -72,7 +72,7 @@ def compress(
             "-B",
             "--block-size",
             metavar="SIZE",
-            help="64K to 64M: smaller blocks can be read alone and in parallel, and cost size;"
+            help="64K to 64M: smaller blocks can be read alone and in parallel, but cost space;"
             " larger ones find repeats further back.",
         ),
     ] = None,
@@ -94,11 +94,11 @@ def compress(
         bool,
         typer.Option(
             "--exclude-compressed",
-            help="Leave out files that begin as archives, pictures, sound and films do.",
+            help="Skip files that begin like archives, pictures, audio or video.",
         ),
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also say what gzip -9 and zstd -19 would reach.")
+        bool, typer.Option("--compare", help="Also report the sizes of gzip -9 and zstd -19.")
     ] = False,
     progress: ShowProgress = None,
 ) -> None:
@@ -109,7 +109,7 @@ def compress(
     if mode is not ModeName.eqinfo and (window is not None or resets != 1):
         raise typer.BadParameter("only eqinfo has windows (-m eqinfo)")
     if mode is ModeName.static and model is not None:
-        raise typer.BadParameter("static has no model")
+        raise typer.BadParameter("static uses no model")
     behind = load_prior(prior)
 
     def make() -> Compressor:
@@ -136,7 +136,7 @@ def compress(
         force=force,
         remove=remove and not keep,
     )
-    make().close()  # a wrong setting is found before a file is touched
+    make().close()  # find a wrong setting before touching any file
     run(
         inputs_of(files, filelist),
         job,
@@ -152,7 +152,7 @@ def compress(
 
 
 def _make_known(model: str | None, prior: Path | None) -> Prior | None:
-    """Let frames name that model, and the prior as long as the result is held."""
+    """Make frames of that model decodable, and of the prior as long as the result is kept."""
     if model is not None:
         from .. import models
 
@@ -173,29 +173,31 @@ def decompress(
     verbose: Verbose = False,
     max_size: Annotated[
         str | None,
-        typer.Option("--max-size", metavar="SIZE", help="Fail on more output, e.g. 500M or 2GiB."),
+        typer.Option(
+            "--max-size", metavar="SIZE", help="Fail if the output is larger, e.g. 500M or 2GiB."
+        ),
     ] = None,
     recover: Annotated[
         bool,
         typer.Option(
             "--recover",
-            help="Write what is sound in damaged files, and say which bytes are missing. The exit"
-            " code is 1 where some are, and the input is kept.",
+            help="Write the intact blocks of damaged files, and report which bytes are missing. If"
+            " any are, the exit code is 1 and the input is kept.",
         ),
     ] = False,
     fill: Annotated[
         bool,
         typer.Option(
             "--fill",
-            help="With --recover: zeros in place of what is missing, so that the rest is where it"
-            " was.",
+            help="With --recover: write zeros in place of missing bytes, so that the rest keeps its"
+            " position.",
         ),
     ] = False,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
-            help="A model that need not be in a folder of models.",
+            help="Also use this model, by name or file; it need not be installed.",
             autocompletion=complete_model,
         ),
     ] = None,
@@ -217,7 +219,7 @@ def decompress(
         bool,
         typer.Option(
             "--pass-through",
-            help="Copy what is not compressed by nzip as it is; -cf does so too.",
+            help="Copy data not compressed by nzip unchanged; -cf does so too.",
         ),
     ] = False,
     progress: ShowProgress = None,
@@ -316,7 +318,7 @@ def check(
                 _name_damage(path)
             raise
         if verbose and not quiet:
-            print(f"{path}: sound, {sizes.written:,} bytes", file=sys.stderr)
+            print(f"{path}: intact, {sizes.written:,} bytes", file=sys.stderr)
 
     known = _make_known(model, prior)
     limit = None if memory is None else parse_size(memory)
@@ -336,9 +338,9 @@ def _name_damage(path: Path) -> None:
 
 def info(
     files: Annotated[list[Path], typer.Argument(help="Compressed files; - for stdin.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file.")] = False,
 ) -> None:
-    """Say what files hold, without decoding them."""
+    """Show what files contain, without decoding them."""
     from ..info import read, read_file
 
     end_with_the_reader()

@@ -1,6 +1,6 @@
-"""``nzgrep``: grep in files that nzip compressed, and in others, which go through as they are.
+"""``nzgrep``: grep in files compressed by nzip, and in others, which are passed on unchanged.
 
-Each file is decompressed into a grep of its own, which writes to the same output.
+Each file is decompressed into its own grep process, which writes to the same output.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .job import Job, Sizes, expand_folders
 
 USAGE = """Usage: nzgrep [OPTIONS OF GREP] [-e] PATTERN [FILE]...
 
-Search files that nzip compressed, and others; without FILE, or for -, standard input. Options go
-to grep; -r goes into folders. The exit code is grep's: 0 if a line was found, 1 if none was, 2
-after an error.
+Search files compressed by nzip, and others; without FILE, or for -, standard input. Options are
+passed to grep; -r goes into folders. The exit code is that of grep: 0 if a line was found, 1 if
+none was, 2 after an error.
 """
 SHORT = "A:B:C:D:EFGHILPTUVZabcd:e:f:hilm:noqrRsuvwxyz"
 LONG = (
@@ -38,9 +38,9 @@ PATTERNS = {"-e", "--regexp", "-f", "--file"}
 
 def _parse(args: list[str]) -> tuple[list[str], set[str], list[str]]:
     """(options for grep, their names, files). Raises GetoptError."""
-    # getopt knows no option whose value may be left out; only --color has one.
+    # getopt does not support options whose value can be left out; only --color is one.
     colors = [arg for arg in args if arg.startswith(("--color=", "--colour="))]
-    # Nor a number for an option: -12 is -C 12.
+    # Nor numbers as options: -12 is -C 12.
     known = [re.sub(r"^-(?=\d+$)", "-C", arg) for arg in args if arg not in colors]
     options, rest = getopt.gnu_getopt(known, SHORT, LONG)
     given, names = colors, {name for name, _ in options}
@@ -69,7 +69,7 @@ def _search(path: Path, options: list[str]) -> int:
         command = ["grep", f"--label={label}", *options, "--", "-"]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as grep:
             assert grep.stdin is not None
-            with suppress(BrokenPipeError):  # it has seen enough
+            with suppress(BrokenPipeError):  # grep has read enough
                 try:
                     Job(None, pass_through=True).to_stream(source, grep.stdin, Sizes())
                 finally:
@@ -78,7 +78,7 @@ def _search(path: Path, options: list[str]) -> int:
 
 
 def run(args: list[str]) -> int:
-    """The exit code; minus the number of a signal that ended grep."""
+    """Run nzgrep; return the exit code, or minus the number of a signal that ended grep."""
     try:
         options, names, files = _parse(args)
     except getopt.GetoptError as error:
@@ -92,7 +92,7 @@ def run(args: list[str]) -> int:
     recursive = bool(names & RECURSIVE)
     paths = [Path(name) for name in files] or [STDIO]
     if recursive or len(paths) > 1:
-        options.insert(0, "-H")  # what the user says comes later, and wins
+        options.insert(0, "-H")  # the user's options come later and take precedence
     found, failed = False, False
     for given in paths:
         places = expand_folders([given], recursive, compressed=None)

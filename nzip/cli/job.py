@@ -1,7 +1,7 @@
 """Compressing and decompressing files in the file system without ever losing one.
 
-Output goes to a temporary file beside its target, is synced, then renamed over it. The input is
-removed only on request, and only after the output was read back and found right.
+Output goes to a temporary file next to its target, is synced, then renamed over it. The input is
+removed only on request, and only after the output was read back and found correct.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ MEDIA = (
 
 
 class SkippedError(NzipError):
-    """A file that is left alone, with the reason."""
+    """A file is skipped; the message says why."""
 
 
 @dataclass
 class Sizes:
-    """Bytes read and written for one file, and what works on it."""
+    """Bytes read and written for one file, and the object that works on it."""
 
     read: int = 0
     written: int = 0
     worker: Compressor | Decompressor | Recovery | None = None
-    base: int = 0  # bytes of content in frames that are over
-    passed: bool = False  # through, as it is
-    stage: str = ""  # of the work, each of which counts from 0
+    base: int = 0  # bytes of content in finished frames
+    passed: bool = False  # the file is copied unchanged
+    stage: str = ""  # name of the stage; each counts from 0
 
     @property
     def done(self) -> int:
-        """Bytes of content that are coded or decoded so far."""
+        """Bytes of content coded or decoded so far."""
         return self.base + (self.worker.workers.done if self.worker else 0)
 
     def follow(self, decompressor: Decompressor) -> None:
-        """Count on in the next frame."""
+        """Continue to count in the next frame."""
         self.base, self.worker = self.done, decompressor
 
     def begin(self, stage: str) -> None:
-        """Count anew."""
+        """Start a stage: count from 0 again."""
         self.base, self.worker, self.stage = 0, None, stage
 
     def view(self, total: int | None, packed: int | None = None) -> View:
-        """For a progress bar. total: bytes of content, packed: what they are compressed, None for
-        what is not known."""
+        """The view for a progress bar. total: bytes of content; packed: compressed bytes; None if
+        unknown."""
         worker = self.worker
         if worker is None:
             return View(self.done, total, stage=self.stage)
@@ -86,7 +86,7 @@ class Sizes:
 
 
 def compressed_name(path: Path, force: bool, suffix: str = SUFFIX) -> Path:
-    """``FILE`` -> ``FILE.nz``. Raises SkippedError for a file that has the suffix."""
+    """``FILE`` -> ``FILE.nz``. Raises SkippedError for a file that already has the suffix."""
     if not path.name or path.name == "..":
         raise SkippedError("a folder; skipped (-r goes into it)")
     if has_suffix(path, suffix) and not force:
@@ -112,7 +112,7 @@ def has_suffix(path: Path, suffix: str = SUFFIX) -> bool:
 
 
 def looks_compressed(path: Path) -> bool:
-    """True for a file that begins as archives, pictures, sound and films do. Raises OSError."""
+    """True for a file that begins like archives, pictures, audio or video. Raises OSError."""
     with path.open("rb") as stream:
         head = stream.read(12)
     if head.startswith((MAGIC, *OTHERS, *MEDIA)) or is_skippable(head):
@@ -123,8 +123,11 @@ def looks_compressed(path: Path) -> bool:
 def expand_folders(
     paths: list[Path], recursive: bool, compressed: bool | None, suffix: str = SUFFIX
 ) -> Iterator[Path]:
-    """The files to work on; under folders only those that have the suffix, or only those that do
-    not, or with None all."""
+    """Yield the files to work on.
+
+    recursive: also the files in folders. compressed: of those, only files with the suffix (True),
+    only files without it (False), or all (None).
+    """
     for path in paths:
         if recursive and path != STDIO and path.is_dir():
             for file in files_under(path):
@@ -135,10 +138,10 @@ def expand_folders(
 
 
 def check_input(path: Path, force: bool, named: bool = False) -> os.stat_result:
-    """The status of a file that may be worked on. Raises SkippedError for other things.
+    """The status of an input that may be processed; raises SkippedError for any other.
 
-    named: the output's name was given, so it does not come from a link's or a FIFO's: these are
-    read too.
+    named: the output has a name of its own, not derived from the input's, so that links and FIFOs
+    can be read too. Raises OSError.
     """
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
@@ -155,7 +158,7 @@ def check_input(path: Path, force: bool, named: bool = False) -> os.stat_result:
 
 
 def listed(lists: list[Path], stdin: Callable[[], IO[bytes]]) -> list[Path]:
-    """The names in files (or "-") of one name a line. Raises OSError."""
+    """The paths listed in files (or "-" for stdin), one per line. Raises OSError."""
     names = []
     for path in lists:
         data = stdin().read() if path == STDIO else path.read_bytes()
@@ -165,26 +168,28 @@ def listed(lists: list[Path], stdin: Callable[[], IO[bytes]]) -> list[Path]:
 
 @dataclass
 class Job:
-    """How files are turned into others: the settings that all files of one call share."""
+    """How files are compressed or decompressed: the settings that all files of a call share."""
 
     make_compressor: Callable[[], Compressor] | None  # None: decompress
     threads: int | None = None
     max_output: int | None = None
     force: bool = False
     remove: bool = False
-    observe: Callable[[bytes], None] | None = None  # gets what was read
-    lost: list[str] | None = None  # if given: go on behind damage, and note here what is missing
-    fill: bool = False  # with zeros in its place
+    observe: Callable[[bytes], None] | None = None  # called with the bytes read
+    lost: list[str] | None = None  # if given: recover damaged files, and add what is missing
+    fill: bool = False  # with lost: write zeros in place of what is missing
     max_memory: int | None = None
     suffix: str = SUFFIX
-    folder: Path | None = None  # where outputs go, if not beside their inputs
-    mirror: bool = False  # with the folders of the input's name
-    pass_through: bool = False  # decompressing: what is not nzip's goes through as it is
-    targets: set[Path] = field(default_factory=set)  # what this call has written
+    folder: Path | None = None  # where outputs go, if not next to their inputs
+    mirror: bool = False  # with folder: keep the subfolders of the input's path
+    pass_through: bool = False  # decompressing: copy data not compressed by nzip unchanged
+    targets: set[Path] = field(default_factory=set)  # files that this call has written
 
     def target(self, path: Path) -> Path:
-        """Where the output of ``path`` goes by default; makes the folder for it. Raises
-        SkippedError, NzipError and OSError."""
+        """The output's path for an input if none is given; creates its folder.
+
+        Raises SkippedError, NzipError and OSError.
+        """
         if self.make_compressor is not None:
             place = compressed_name(path, self.force, self.suffix)
         else:
@@ -198,12 +203,12 @@ class Job:
         else:
             place = self.folder / place.name
         if place in self.targets:
-            raise NzipError(f"another input has been written to {place} already")
+            raise NzipError(f"another input has already been written to {place}")
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
     def transform(self, source: IO[bytes], sizes: Sizes) -> Generator[bytes]:
-        """The output for a stream, in chunks; keeps count."""
+        """Yield the output for a stream in chunks, and count in ``sizes``."""
 
         head = b""
 
@@ -241,7 +246,7 @@ class Job:
                 max_memory=self.max_memory,
                 follow=sizes.follow,
             )
-        with contextlib.closing(chunks):  # an error in writing stops the threads
+        with contextlib.closing(chunks):  # an error while writing stops the threads
             for chunk in chunks:
                 sizes.written += len(chunk)
                 yield chunk
@@ -256,7 +261,7 @@ class Job:
             yield data
 
     def to_stream(self, source: IO[bytes], output: IO[bytes] | None, sizes: Sizes) -> None:
-        """From one stream to another; to nowhere for None."""
+        """Process one stream to another; for None, the output is dropped."""
         with contextlib.closing(self.transform(source, sizes)) as chunks:
             for chunk in chunks:
                 if output is not None:
@@ -272,15 +277,17 @@ class Job:
         sizes: Sizes,
         named: bool = False,
     ) -> None:
-        """From a file (or "-", then from ``stdin``) to a file. named: see ``check_input``. Raises
-        OSError, NzipError, FileExistsError."""
+        """Process a file (or ``stdin``, for "-") to a file.
+
+        named: see ``check_input``. Raises OSError, among them FileExistsError, and NzipError.
+        """
         status = None if path == STDIO else check_input(path, self.force, named)
         regular = status is not None and stat.S_ISREG(status.st_mode)
         with contextlib.suppress(FileNotFoundError):
             if status is not None and os.path.samestat(status, target.stat()):
                 raise SkippedError("input and output are the same file")
         with contextlib.ExitStack() as stack:
-            # First the output: one that is there is noticed before anything is read of a FIFO.
+            # The output first: an existing one is noticed before anything is read from a FIFO.
             like = status if regular else None
             output = stack.enter_context(atomic_output(target, like, self.force))
             source = stdin if path == STDIO else stack.enter_context(path.open("rb"))
@@ -293,7 +300,7 @@ class Job:
             path.unlink()
 
     def _verify(self, path: Path, target: Path, sizes: Sizes) -> None:
-        """Raise NzipError unless the compressed one of the two files holds the other."""
+        """Raise NzipError unless the compressed one of the two files decompresses to the other."""
         packed, plain = (target, path) if self.make_compressor is not None else (path, target)
         with packed.open("rb") as stream:
             chunks = decompress_chunks(
@@ -310,7 +317,7 @@ class Job:
 
 
 def _fingerprint(chunks: Iterator[bytes]) -> tuple[int, int]:
-    """(CRC-32, length) of data in chunks."""
+    """(CRC-32, length) of data given in chunks."""
     crc, size = 0, 0
     for chunk in chunks:
         crc, size = crc32(chunk, crc), size + len(chunk)

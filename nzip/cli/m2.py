@@ -13,10 +13,10 @@ from .options import Threads, parse_size
 from .screen import end_with_the_reader, stdout_bytes
 
 Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1 …; default: cuda if there is one.")
+    str | None, typer.Option(help="cpu, cuda, cuda:1 …; default: cuda if available.")
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="A fifth faster, after a minute; takes a C++ compiler.")
+    bool, typer.Option("--compile", help="A fifth faster, after a minute; needs a C++ compiler.")
 ]
 
 
@@ -28,8 +28,8 @@ def train(
         typer.Option(help="Tokens to measure on; default: the last twentieth of the documents."),
     ] = None,
     size: Annotated[str, typer.Option(help="tiny, 0.6m, 1.8m, 4m, 25m or 113m weights.")] = "0.6m",
-    context: Annotated[int, typer.Option(min=8, help="Tokens that attention reaches over.")] = 256,
-    batch: Annotated[int, typer.Option(min=1, help="Contexts of a step, of each process.")] = 8,
+    context: Annotated[int, typer.Option(min=8, help="Tokens that attention covers.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Contexts per step, in each process.")] = 8,
     passes: Annotated[float, typer.Option(help="Passes over the tokens.")] = 1.0,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
@@ -53,7 +53,7 @@ def train(
     else:
         measured, other = data.read_tokens(held_out)
         if other.settings != tokenization.settings:
-            raise ValueError(f"{held_out} was tokenized in another way than {tokens}")
+            raise ValueError(f"{held_out} was not tokenized in the same way as {tokens}")
     layers, width, heads = comparison.SIZES[size]
     config = Config(trained.vocab, layers, width, heads, context)
     options = Options(
@@ -66,7 +66,7 @@ def train(
     trainer = Trainer(config, options, trained, measured, device, checkpoint, compiled)
     trainer.run(
         lambda row: comparison.say(
-            f"step {row['step']}/{trainer.steps}: {row['bpb']:.4f} bits a byte of held-out text,"
+            f"step {row['step']}/{trainer.steps}: {row['bpb']:.4f} bits per byte of held-out text,"
             f" {row['bytes'] / 1e6:.1f} MB read in {row['seconds']:.0f} s"
         )
     )
@@ -79,28 +79,28 @@ def compare(
         typer.Argument(help="Text files, *.zst shards (documents end with a NUL byte), folders."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the results; runs in it are kept.")
+        Path, typer.Option("-o", "--output", help="Folder for results; runs in it are kept.")
     ] = Path("results"),
     names: Annotated[
         str | None, typer.Option(help="Tokenizations, e.g. 'bytes,bpe-32000,eqinfo-16-16'.")
     ] = None,
-    sizes: Annotated[str | None, typer.Option(help="Models, e.g. '0.6m,1.8m'.")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Model sizes, e.g. '0.6m,1.8m'.")] = None,
     total: Annotated[
-        str, typer.Option("--bytes", metavar="SIZE", help="Text to train on.")
+        str, typer.Option("--bytes", metavar="SIZE", help="Bytes of text to train on.")
     ] = "24M",
     budget: Annotated[
-        float, typer.Option(min=0, help="Times the FLOPs that each size is given by default.")
+        float, typer.Option(min=0, help="Multiple of each size's default FLOPs.")
     ] = 1.0,
-    batch: Annotated[int, typer.Option(min=1, help="Contexts of a step.")] = 8,
-    tiny: Annotated[bool, typer.Option("--tiny", help="A smoke test, in some minutes.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Contexts per step.")] = 8,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A smoke test of a few minutes.")] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Train nothing; write the table from what is there.")
+        bool, typer.Option("--report", help="Train nothing; write the table of existing runs.")
     ] = False,
     device: Device = None,
     compiled: Compile = False,
     threads: Threads = None,
 ) -> None:
-    """The paper's experiment: a model for each tokenization and size, at equal compute.
+    """Run the paper's experiment: a model per tokenization and size, at equal compute.
 
     Writes results.json, table.md, compute.png and size.png, and prints the table.
     """
@@ -130,14 +130,14 @@ def compare(
 def generate(
     model: Annotated[Path, typer.Argument(help="A model of nzip m2 train or compare.")],
     size: Annotated[int, typer.Option("-n", "--bytes", min=1, help="Bytes of text.")] = 500,
-    prompt: Annotated[str, typer.Option(help="What the text goes on from.")] = "",
-    seed: Annotated[int, typer.Option(help="For the same text again.")] = 1,
+    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 1,
     temperature: Annotated[float, typer.Option(min=0.01, help="Below 1: likelier tokens.")] = 1.0,
     beside: Annotated[
-        Path | None, typer.Option(help="Another model, whose speed is printed beside it.")
+        Path | None, typer.Option(help="Another model, whose speed is printed for comparison.")
     ] = None,
 ) -> None:
-    """Text out of a trained model, through the detokenizer; its speed goes to stderr."""
+    """Generate text with a trained model and the detokenizer; the speed goes to stderr."""
     from ..m2 import generate as generation
 
     end_with_the_reader()
@@ -155,9 +155,11 @@ def meaning(
     names: Annotated[
         str | None, typer.Option(help="Tokenizations, e.g. 'bpe-32000,ac-16,eqinfo-16-16'.")
     ] = None,
-    total: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="Text to look at.")] = "2M",
+    total: Annotated[
+        str, typer.Option("--bytes", metavar="SIZE", help="Bytes of text to read.")
+    ] = "2M",
 ) -> None:
-    """Do tokens keep their meaning: the entropy of the text where one begins, given it."""
+    """Measure whether tokens keep their meaning: the entropy of the text at a token, given it."""
     from ..m2 import compare as comparison
     from ..m2 import data
     from ..m2.meaning import compared

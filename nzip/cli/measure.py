@@ -28,14 +28,14 @@ def bench(
             "-D",
             "--prior",
             metavar="FILE",
-            help="Also nzip with this prior, and zstd -19 with the same bytes as dictionary.",
+            help="Also nzip with this prior, and zstd -19 with the same bytes as its dictionary.",
         ),
     ] = None,
     only: Annotated[
         str | None, typer.Option("--only", help="Compressors to run, e.g. 'nzip ac,zstd -19'.")
     ] = None,
     adjusted: Annotated[
-        bool, typer.Option("--adjusted", help="Count the model's bytes in (once, in the total).")
+        bool, typer.Option("--adjusted", help="Add the model's bytes to the total, once.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
@@ -43,8 +43,8 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Run every level of nzip and of what is found on this machine (bzip3, zpaq and 7z"
-            " too), and draw size against speed into this PNG."
+            help="Run every level of nzip and of the compressors installed here (also bzip3, zpaq"
+            " and 7z), and plot size against speed to this PNG file."
         ),
     ] = None,
     progress: ShowProgress = None,
@@ -87,17 +87,17 @@ def evaluate_model(
     paths: Annotated[list[Path], typer.Argument(help="Text files and folders.")],
     model: ModelName = None,
     adapt: Annotated[
-        bool, typer.Option("--adapt/--no-adapt", help="With the models that learn from the text.")
+        bool, typer.Option("--adapt/--no-adapt", help="Add the models that learn from the text.")
     ] = False,
     curve: Annotated[bool, typer.Option("--curve", help="Bits per byte by position.")] = False,
     length: Annotated[
-        int, typer.Option(min=1, max=32767, help="Bytes of the pieces of a curve.")
+        int, typer.Option(min=1, max=32767, help="With --curve: bytes of the pieces of text.")
     ] = 16384,
-    png: Annotated[Path | None, typer.Option(help="Draw the curve into this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Plot the curve to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     threads: Threads = None,
 ) -> None:
-    """What a model asks for texts, in bits per byte, without coding them."""
+    """Measure how many bits per byte a model needs for texts, without encoding them."""
     from .. import evaluate, models
 
     end_with_the_reader()
@@ -122,7 +122,7 @@ def evaluate_model(
                 {
                     "file": str(path),
                     "bytes": len(text),
-                    # JSON knows no NaN.
+                    # JSON has no NaN.
                     "bpb": evaluate.bits_per_byte(m1, text, adapt, threads, watches)
                     if text
                     else None,
@@ -142,13 +142,13 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     force: Force = False,
 ) -> None:
-    """List the models that are installed, or install files of models."""
+    """List the installed models, or install model files."""
     from .. import models
 
     if words:
         if words[0] != "add" or len(words) < 2:
             raise typer.BadParameter(
-                "'nzip models' lists them, 'nzip models add FILE' installs one"
+                "'nzip models' lists models, 'nzip models add FILE' installs one"
             )
         each(
             [Path(word) for word in words[1:]],
@@ -183,9 +183,9 @@ def list_models(
 
 
 def sample_text(
-    size: Annotated[int, typer.Option("-n", "--bytes", help="Bytes to make.")] = 1000,
-    prompt: Annotated[str, typer.Option(help="What the text goes on from.")] = "",
-    seed: Annotated[int | None, typer.Option(help="For the same text again.")] = None,
+    size: Annotated[int, typer.Option("-n", "--bytes", help="Bytes to generate.")] = 1000,
+    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
     model: ModelName = None,
 ) -> None:
     """Decode random bits into text: the compressor as a generator."""

@@ -1,4 +1,4 @@
-"""Types of options that several commands have, and what their texts mean."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ModeName(StrEnum):
-    """What --mode takes."""
+    """Values of --mode."""
 
     ac = "ac"
     static = "static"
     eqinfo = "eqinfo"
 
 
-Files = Annotated[list[Path] | None, typer.Argument(help="Files; none or - for stdin.")]
+Files = Annotated[list[Path] | None, typer.Argument(help="Files; - or none for stdin.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
 Stdout = Annotated[bool, typer.Option("-c", "--stdout", help="Write to stdout.")]
 Force = Annotated[
@@ -39,7 +39,7 @@ Threads = Annotated[
     typer.Option("-T", "--threads", min=0, envvar="NZIP_THREADS", help="Threads; 0: all cores."),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was done.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report what was done.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Go into folders.")]
 FileLists = Annotated[
     list[Path] | None,
@@ -47,13 +47,13 @@ FileLists = Annotated[
         "--filelist",
         "--files",
         metavar="FILE",
-        help="Also the files whose names are in FILE, one a line; - for stdin.",
+        help="Also the files named in FILE, one per line; - for stdin.",
     ),
 ]
 Suffix = Annotated[
     str,
     typer.Option(
-        "-S", "--suffix", metavar=".SUF", help=f"Of compressed files, instead of {SUFFIX}."
+        "-S", "--suffix", metavar=".SUF", help=f"Suffix of compressed files, instead of {SUFFIX}."
     ),
 ]
 Memory = Annotated[
@@ -62,8 +62,8 @@ Memory = Annotated[
         "-M",
         "--memory",
         metavar="SIZE",
-        help="Take no more memory than this, e.g. 500M: with fewer threads, and with an error if"
-        " one is too many.",
+        help="Use no more memory than this, e.g. 500M: fewer threads run, and it is an error if"
+        " even one needs more.",
     ),
 ]
 Flat = Annotated[
@@ -75,7 +75,7 @@ Mirror = Annotated[
     typer.Option(
         "--output-dir-mirror",
         metavar="DIR",
-        help="Write outputs into this folder, with the folders of the inputs' names.",
+        help="Write outputs into this folder, in the same subfolders as the inputs.",
     ),
 ]
 ShowProgress = Annotated[
@@ -97,7 +97,7 @@ PriorFile = Annotated[
         "-D",
         "--prior",
         metavar="FILE",
-        help="A prior (see 'nzip prior'), or samples, to read before each block.",
+        help="A prior (see 'nzip prior') or a file of samples, to read before each block.",
     ),
 ]
 Window = Annotated[
@@ -107,7 +107,7 @@ Window = Annotated[
         "--window",
         min=MIN_WINDOW,
         max=MAX_WINDOW,
-        help=f"Bits of a window, for eqinfo. Default: {DEFAULT_WINDOW}.",
+        help=f"eqinfo: bits of a window. Default: {DEFAULT_WINDOW}.",
     ),
 ]
 
@@ -118,13 +118,13 @@ ResetEvery = Annotated[
         min=1,
         max=MAX_RESET_EVERY,
         metavar="K",
-        help="eqinfo: M1 starts afresh at every K-th window, not at each.",
+        help="eqinfo: reset M1 at every K-th window instead of each.",
     ),
 ]
 
 
 class SampleSplit(StrEnum):
-    """What ``prior`` takes as one sample."""
+    """What ``nzip prior`` takes as one sample."""
 
     lines = "lines"
     file = "file"
@@ -132,7 +132,7 @@ class SampleSplit(StrEnum):
 
 
 class ContextName(StrEnum):
-    """What M1 keeps from window to window."""
+    """Whether M1 is reset at windows or carries on."""
 
     reset = "reset"
     carry = "carry"
@@ -140,19 +140,19 @@ class ContextName(StrEnum):
 
 Context = Annotated[
     ContextName,
-    typer.Option("--context", help="eqinfo: M1 starts afresh at windows, or carries on."),
+    typer.Option("--context", help="eqinfo: reset M1 at windows, or carry on."),
 ]
 
 
 def resets_of(context: ContextName, reset_every: int | None) -> int:
-    """Windows after which M1 starts afresh, 0 for never."""
+    """The number of windows after which M1 is reset, 0 for never. Raises BadParameter."""
     if context is ContextName.carry and reset_every is not None:
         raise typer.BadParameter("--context carry and --reset-every exclude each other")
     return 0 if context is ContextName.carry else reset_every or 1
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Names of installed models, for the shell."""
+    """Names of installed models, for the shell's completion."""
     from .. import models
 
     return [path.stem for path in models.networks() if path.stem.startswith(incomplete)]
@@ -165,7 +165,7 @@ ModelName = Annotated[
 
 
 class TokenizationName(StrEnum):
-    """What tokens are."""
+    """Names of the tokenizations."""
 
     counted = "counted"
     eqinfo = "eqinfo"
@@ -176,7 +176,7 @@ class TokenizationName(StrEnum):
 
 
 class SplitName(StrEnum):
-    """Where documents end."""
+    """How documents are separated."""
 
     file = "file"
     nul = "nul"
@@ -184,7 +184,10 @@ class SplitName(StrEnum):
 
 
 def parse_size(text: str) -> int:
-    """``64KiB``, ``1M``, ``2GiB``: binary multiples, as xz reads them."""
+    """Read a size such as ``64KiB``, ``1M`` or ``2GiB``: binary multiples, as in xz.
+
+    Raises BadParameter.
+    """
     digits = text.rstrip("KMGTiB")
     unit = text[len(digits) :].removesuffix("B").removesuffix("i")
     powers = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -194,7 +197,7 @@ def parse_size(text: str) -> int:
 
 
 def load_prior(path: Path | None) -> Prior | None:
-    """The prior of ``-D``. Raises as Prior does."""
+    """The prior of ``-D``, or None without it. Raises the errors of Prior."""
     if path is None:
         return None
     from ..prior import Prior

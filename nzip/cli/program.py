@@ -29,12 +29,12 @@ FILTERS = {
     "-z": "compress",
     "--compress": "compress",
 }
-# What gzip, xz and zstd call what has another name here.
+# Options of gzip, xz and zstd that have another name here.
 ALIASES = {"--fast": "--level=1", "--best": "--level=9", "--to-stdout": "--stdout"}
 
 
 class Signalled(BaseException):
-    """A signal that ends the program, raised so that temporary files are removed first."""
+    """A signal that ends the program; raised so that temporary files are removed first."""
 
     def __init__(self, number: int):
         self.number = number
@@ -47,13 +47,13 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 def _catch_signals() -> None:
     for name in SIGNALS:
         number = getattr(signal, name, None)
-        # A signal that the parent ignores (nohup) stays ignored.
+        # A signal that is already ignored (nohup) stays ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
 
 
 def _die(number: int) -> int:
-    """End by the signal itself, as a shell expects it."""
+    """End the program by the signal itself, as shells expect."""
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     signal.signal(number, signal.SIG_DFL)
@@ -62,15 +62,16 @@ def _die(number: int) -> int:
 
 
 def _fill_closed() -> None:
-    """Give descriptors 0 to 2 something to refer to, so that no file gets one of these numbers.
+    """Open descriptors 0 to 2 if they are closed, so that no file gets one of these numbers.
 
-    ``sys.stdin`` and ``sys.stdout`` stay None where they were closed; messages go nowhere then.
+    ``sys.stdin`` and ``sys.stdout`` stay None if they were closed; messages to a closed stderr are
+    dropped.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
@@ -78,19 +79,19 @@ def _fill_closed() -> None:
 def _check_environment() -> None:
     for folder in filter(None, os.environ.get("NZIP_MODEL_PATH", "").split(os.pathsep)):
         if not os.path.isdir(folder):
-            print(f"nzip: NZIP_MODEL_PATH names {folder!r}, which is no folder", file=sys.stderr)
+            print(f"nzip: NZIP_MODEL_PATH names {folder!r}, which is not a folder", file=sys.stderr)
     from ..levels import LEVELS
 
-    # Malformed values of these are not worth failing for.
+    # A malformed value of these is no reason to fail.
     for name, values in {"NZIP_LEVEL": LEVELS, "NZIP_THREADS": range(1 << 16)}.items():
         text = os.environ.get(name)
         if text and not (text.isascii() and text.isdigit() and int(text) in values):
-            print(f"nzip: {name} is {text!r}, which is no such number; ignored", file=sys.stderr)
+            print(f"nzip: {name} is {text!r}, not a valid number; ignored", file=sys.stderr)
             del os.environ[name]
 
 
 def _takes_value(command: Any, option: str) -> bool:
-    """True if an argument follows that option of a command."""
+    """True if that option of a command takes a value."""
     return any(
         option in parameter.opts and not parameter.is_flag
         for parameter in command.params
@@ -99,7 +100,7 @@ def _takes_value(command: Any, option: str) -> bool:
 
 
 def expand(args: list[str], command: Any) -> list[str]:
-    """``-9c`` as ``--level 9 -c``: digits among clustered short flags are levels."""
+    """Expand ``-9c`` to ``--level=9 -c``: digits among clustered short flags are levels."""
     out: list[str] = []
     place = 0
     while place < len(args):
@@ -126,7 +127,7 @@ def _expand_cluster(letters: str, command: Any) -> list[str]:
             end = at + 1
             while end < len(letters) and letters[end].isdigit():
                 end += 1
-            # In one piece: what is expanded takes no value from behind it.
+            # With "=", so that it does not take the next argument as its value.
             out.append(f"--level={letters[at:end]}")
             at = end
         elif _takes_value(command, "-" + letter):
@@ -138,7 +139,7 @@ def _expand_cluster(letters: str, command: Any) -> list[str]:
 
 
 def _mistyped(name: str, commands: list[str]) -> str | None:
-    """The command that a word was probably meant to be."""
+    """The command that a word probably stands for."""
     if not name.isalpha() or os.path.lexists(name):
         return None
     import difflib
@@ -147,7 +148,7 @@ def _mistyped(name: str, commands: list[str]) -> str | None:
 
 
 def _first_word(args: list[str], command: Any) -> str:
-    """The first of expanded arguments that is no option and no option's value."""
+    """The first of the expanded arguments that is neither an option nor its value."""
     rest = iter(args)
     for arg in rest:
         if arg == "--":
@@ -160,16 +161,19 @@ def _first_word(args: list[str], command: Any) -> str:
 
 
 class UsageError(Exception):
-    """A wrong call; exit code 2."""
+    """Wrong usage; exit code 2."""
 
 
 def with_command(args: list[str], group: Any) -> list[str]:
-    """The arguments behind a command: the one given, or that of filter mode. Raises UsageError."""
+    """The arguments with a command in front: the one given, or that of filter mode.
+
+    Raises UsageError.
+    """
     commands = group.commands
     first = args[0] if args else ""
     if first in ("-h", "--help", "-V", "--version") or "completion" in first:
         return args
-    # A word that is a command's is one, unless it is all there is and a file has that name.
+    # The name of a command is a command, unless it is the only argument and a file has that name.
     if first in commands and not (len(args) == 1 and Path(first).is_file()):
         command, rest = commands[first], args[1:]
         if hasattr(command, "commands"):  # a group: its own commands have options
@@ -230,10 +234,10 @@ def main(args: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except OSError as error:  # what was printed does not fit, /dev/full for one
+    except OSError as error:  # the output could not be written, as to /dev/full
         print(f"nzip: {describe(error)}", file=sys.stderr)
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter will flush again
         return 1
 
 

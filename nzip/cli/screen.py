@@ -1,4 +1,4 @@
-"""What the commands print: tables, a line for each file, questions, errors."""
+"""What the commands print: tables, a line per file, questions, errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .job import Sizes
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDE = 1000  # columns of a table that no terminal shows
+WIDE = 1000  # columns of a table that is not shown on a terminal
 
 
 def fail(path: Path, error: BaseException) -> None:
@@ -31,29 +31,33 @@ def fail(path: Path, error: BaseException) -> None:
 
 
 def stdout_bytes() -> IO[bytes]:
-    """Standard output, in bytes. Raises OSError if it is closed."""
+    """Standard output as a binary stream. Raises OSError if it is closed."""
     if sys.stdout is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), "(stdout)")
     return sys.stdout.buffer
 
 
 def end_with_the_reader() -> None:
-    """Let a closed pipe end the program, as it ends gzip. For commands that write to stdout."""
+    """Let a closed pipe end the program, as it does gzip. For commands that write to stdout."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: bool) -> Bar:
-    """The progress bar for work on a file (or "-"), which is, or is not, compressed."""
+    """The progress bar for work on a file (or "-" for stdin).
+
+    packed: whether the input is compressed. wanted: True, False, or None to follow ``quiet`` and
+    the terminal.
+    """
 
     start = 0
     if path == STDIO:
         with suppress(OSError, ValueError):
             start = os.lseek(stdin_bytes().fileno(), 0, os.SEEK_CUR)  # before any of it is read
 
-    @functools.cache  # found by the bar's thread: files that are done at once need none
+    @functools.cache  # called by the bar's thread: files that are done at once do not need it
     def totals() -> tuple[int | None, int | None]:
-        """Bytes of content and compressed, where they can be known."""
+        """Bytes of content, and compressed bytes; None where unknown."""
         with suppress(OSError, ValueError, NzipError), ExitStack() as stack:
             source = stdin_bytes() if path == STDIO else stack.enter_context(path.open("rb"))
             status = os.fstat(source.fileno())
@@ -71,7 +75,7 @@ def bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: bool
     def look() -> View:
         total, small = totals()
         view = sizes.view(total, small)
-        # A file that grew while it was read has no total.
+        # The total of a file that grew while it was read is not known.
         return view if total is None or view.done <= total else view._replace(total=None)
 
     name = "(stdin)" if path == STDIO else path.name
@@ -79,7 +83,7 @@ def bar(path: Path, sizes: Sizes, packed: bool, wanted: bool | None, quiet: bool
 
 
 class Baselines:
-    """What gzip -9 and zstd -19 would make of the same bytes."""
+    """The sizes that gzip -9 and zstd -19 reach on the same bytes."""
 
     def __init__(self) -> None:
         import zlib
@@ -114,7 +118,7 @@ def summary(name: str, sizes: Sizes, compressing: bool, seconds: float, more: st
 def confirm(target: Path) -> bool:
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"nzip: {target} exists already; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
+    print(f"nzip: {target} already exists; overwrite (y/n)? ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -127,7 +131,7 @@ def _cell(value: object) -> str:
 
 
 def table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Rows as JSON, whole, or as a table of the columns."""
+    """Print rows in full as JSON, or the columns named as a table."""
     if as_json:
         import json
 
@@ -144,7 +148,7 @@ def table(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None
 
 
 def print_table(table: Table) -> None:
-    """On a terminal folded to its width, else as wide as it needs: nothing is cut."""
+    """Print a table, folded to the width of a terminal, else as wide as needed; nothing is cut."""
     from rich.console import Console
 
     for column in table.columns:

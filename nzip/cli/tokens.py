@@ -27,8 +27,8 @@ def tokenize(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Text, folders, or - for stdin; what gzip, zstd, xz, bzip2 or nzip compressed,"
-            " and Parquet."
+            help="Text files, also compressed by gzip, zstd, xz, bzip2 or nzip; Parquet files;"
+            " folders; - for stdin."
         ),
     ],
     output: Annotated[
@@ -40,12 +40,12 @@ def tokenize(
     tokenization: Annotated[
         TokenizationName,
         typer.Option(
-            help="A vocabulary counted on texts, Equal-Info Windows under a model, or what the"
-            " paper compares them with."
+            help="A vocabulary counted on texts, Equal-Info Windows under a model, or one of those"
+            " that the paper compares them with."
         ),
     ] = TokenizationName.counted,
     vocabulary: Annotated[
-        Path | None, typer.Option(help="A vocabulary that --train wrote, instead of the released.")
+        Path | None, typer.Option(help="A vocabulary written by --train, not the released one.")
     ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Count a vocabulary on the texts and write it.")
@@ -53,41 +53,41 @@ def tokenize(
     train_bytes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="With --train: bytes of text to count at most. [default: 100000000]"
+            min=1, help="With --train: the most bytes of text to count. [default: 100000000]"
         ),
     ] = None,
     window: Window = None,
     token_bits: Annotated[
         int | None,
-        typer.Option(help="8 or 16 bits a token. Default: 16 for windows, 8 for the others."),
+        typer.Option(help="Bits per token, 8 or 16. Default: 16 for windows, else 8."),
     ] = None,
     context: Context = ContextName.reset,
     reset_every: ResetEvery = None,
     align: Annotated[
-        str | None, typer.Option(help="'word': end windows where a word begins, if one does.")
+        str | None, typer.Option(help="'word': end a window where a word begins, if one does.")
     ] = None,
     lookahead: Annotated[
         bool,
-        typer.Option("--lookahead", help="The fewest windows instead of the longest each time."),
+        typer.Option("--lookahead", help="Use as few windows as possible, not the longest first."),
     ] = False,
     model: ModelName = None,
     split: Annotated[
         SplitName,
         typer.Option(
-            help="Documents: each file one, separated by NUL bytes, or a field of JSON lines."
+            help="What a document is: a file, a text between NUL bytes, or a field of a JSON line."
         ),
     ] = SplitName.file,
     field: Annotated[
         str | None, typer.Option(help="The field of JSON lines. Default: text.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="The column of Parquet files that holds the texts.")
+        str | None, typer.Option(help="The column of Parquet files that contains the texts.")
     ] = None,
     eos: Annotated[
         bool | None,
         typer.Option(
             "--eos/--no-eos",
-            help="End documents with a token. Default: where there is one, but not in Parquet.",
+            help="End documents with a token. Default: yes if there is one, but not in Parquet.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
@@ -146,11 +146,11 @@ def detokenize(
     source: Annotated[Path, typer.Argument(help="A file that nzip tokenize wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The text file to write.")],
     split: Annotated[
-        SplitName, typer.Option(help="nul: a NUL byte between documents.")
+        SplitName, typer.Option(help="nul: write a NUL byte between documents.")
     ] = SplitName.file,
     force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
 ) -> None:
-    """Turn tokens back into the text that they were made from."""
+    """Turn tokens back into the text they were made from."""
     from ..tokens import command
 
     command.detokenize(source, output, split.value, force)

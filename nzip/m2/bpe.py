@@ -11,7 +11,7 @@ from ..tokens.export import byte_characters
 
 
 class Bpe:
-    """Byte-level BPE, split before it as GPT-2 does; lossless for any bytes."""
+    """Byte-level BPE, after splitting the text as GPT-2 does; lossless for any bytes."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
@@ -22,7 +22,7 @@ class Bpe:
 
     @classmethod
     def trained(cls, documents: list[bytes], size: int, folder: Path | None = None) -> Bpe:
-        """With ``size`` entries, from the documents; kept in the folder."""
+        """Train a BPE of ``size`` entries on the documents, or read it from the folder."""
         path = folder / f"bpe-{size}.tokenizer.json" if folder else None
         if path and path.exists():
             return cls(Tokenizer.from_file(str(path)))
@@ -41,7 +41,7 @@ class Bpe:
         return cls(tokenizer)
 
     def encode(self, document: bytes) -> np.ndarray:
-        """The tokens of a document, int32 [n]; a byte each for what is not UTF-8."""
+        """Encode a document to tokens, int32 [n]; one per byte if it is not UTF-8."""
         try:
             ids = self._tokenizer.encode(document.decode()).ids
         except UnicodeDecodeError:

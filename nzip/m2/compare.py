@@ -1,8 +1,8 @@
-"""The paper's experiment: one language model a tokenization and size, trained at equal compute.
+"""The paper's experiment: a language model per tokenization and size, trained at equal compute.
 
-For each size all tokenizations get the same floating-point operations of training, the output layer
-and attention counted. What counts is bits a byte of held-out text. Runs that are in the folder are
-not made again, so a comparison can be interrupted and extended.
+For each size all tokenizations get the same number of floating-point operations for training,
+including the output layer and attention. They are compared by bits per byte of held-out text. Runs
+that are in the folder are not repeated, so a comparison can be interrupted and extended.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SIZES = {  # layers, width, heads; weights without embeddings
     "113m": (12, 896, 14),
 }
 DEFAULT_SIZES = ("0.6m", "1.8m")
-# FLOPs of training a size. With those of 0.6m, 1.8m and 4m the model of bytes reads 20 MB, which
-# takes 5 to 30 minutes on a core that multiplies matrices of bfloat16.
+# FLOPs for training at each size. At 0.6m, 1.8m and 4m the byte model then reads 20 MB, which
+# takes 5 to 30 minutes on a core with bfloat16 matrix instructions.
 BUDGETS = {
     "tiny": 2.5e10,
     "0.6m": 8.8e13,
@@ -48,7 +48,7 @@ NAMES = (
 TINY = ("bytes", "bpe-512", "ac-8", "static-8", "gzip-8", "eqinfo-16-8", "eqinfo-16-8-carry")
 CONTEXT = 256  # tokens
 TOTAL = 24 << 20  # bytes of text, by default
-STEPS = 500  # where a run would have fewer, its steps are of fewer contexts
+STEPS = 500  # a run that would have fewer steps gets fewer contexts per step
 RATES = {"tiny": 3e-3, "0.6m": 3e-3, "1.8m": 2e-3, "4m": 1.5e-3, "25m": 1e-3, "113m": 6e-4}
 
 
@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 
 class Comparison:
-    """The documents of a corpus, and the folder that what is made of them is kept in."""
+    """The documents of a corpus, and the folder with the tokens and runs made from them."""
 
     def __init__(
         self, paths: list[Path], folder: Path, total: int = TOTAL, held_out: int = 400_000
@@ -68,11 +68,11 @@ class Comparison:
         documents = list(data.pieces(paths, total))
         self.train, self.held_out = data.split_off(documents, held_out)
         if not self.train or not self.held_out:
-            raise ValueError("the corpus is too small: there is nothing to train on or to measure")
+            raise ValueError("the corpus is too small: there is nothing to train or measure on")
         self.bytes = sum(map(len, self.train))
 
     def tokens(self, name: str) -> tuple[data.Tokens, data.Tokens, Row]:
-        """(for training, held out, figures), made once."""
+        """(training tokens, held-out tokens, figures) of a tokenization, from the folder or new."""
         paths = [self.folder / "tokens" / f"{name}-{part}.npz" for part in ("train", "held-out")]
         about = self.folder / "tokens" / f"{name}.json"
         if not about.exists():
@@ -106,7 +106,7 @@ class Comparison:
         device: str | None,
         compiled: bool,
     ) -> Row:
-        """Train and measure one model; from the folder if it is there."""
+        """Train and measure one model, unless its result is in the folder; return the result."""
         kept = self.folder / "runs" / f"{name}--{size}.json"
         train, held_out, figures = self.tokens(name)
         layers, width, heads = SIZES[size]
@@ -146,8 +146,11 @@ class Comparison:
 
 
 def figures(train: data.Tokens, held_out: data.Tokens) -> Row:
-    """What a tokenization costs without a model: tokens that are all equally likely (uniform), or
-    as frequent as in the text for training, to which one is added of each (unigram)."""
+    """The figures of a tokenization that need no model.
+
+    "uniform bpb" gives all tokens equal probability; "unigram bpb" their frequency in the training
+    text, with one of each token added.
+    """
     counts = np.bincount(train.ids, minlength=train.vocab) + 1.0
     bits = -np.log2(counts / counts.sum())
     per_byte = len(held_out.ids) / held_out.bytes
@@ -162,8 +165,10 @@ def figures(train: data.Tokens, held_out: data.Tokens) -> Row:
 
 
 def latency(trainer: Trainer, bytes_per_token: float) -> float:
-    """Milliseconds a byte of text that the model makes, one token at a time, one thread: the best
-    of three times 100 tokens."""
+    """Milliseconds per byte of generated text, one token at a time, on one thread.
+
+    The best of three runs of 100 tokens.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     count = 100
@@ -187,9 +192,11 @@ def compare(
     tiny: bool = False,
     report_only: bool = False,
 ) -> str:
-    """All runs, then results.json, table.md and the plots in the folder; the table.
+    """Make all runs, write results.json, table.md and the plots to the folder; return the table.
 
-    budget: times the FLOPs that BUDGETS gives each size.
+    names, sizes: tokenizations and models; None for the defaults. total: bytes of text. budget:
+    multiple of the FLOPs in BUDGETS. batch: contexts per step. tiny: a smoke test. report_only:
+    train nothing. Raises ValueError.
     """
     names = names or list(TINY if tiny else NAMES)
     sizes = sizes or (["tiny"] if tiny else list(DEFAULT_SIZES))
@@ -228,7 +235,7 @@ def compare(
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown: a table of the models, and one of what tokens stand for."""
+    """Two Markdown tables: of the models, and of what tokens stand for."""
     out = [
         "| tokenization | model | bits/byte | uniform | unigram | gain | bytes/token | FLOPs/byte"
         " | read, MB | ms/byte |",

@@ -1,4 +1,4 @@
-"""Documents as tokens: an array for training, one for measuring, and how they were made."""
+"""Documents as tokens: arrays for training and measuring, and how they are made."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..errors import FormatError
 from ..inputs import find_files
 from ..tokens import tokenfile, tokenizations
 
-PIECE = 10_240  # bytes of text that are coded at once (section 3.1)
+PIECE = 10_240  # most bytes of text that are coded together (section 3.1)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Documents' tokens one after another, each document ended by the token ``vocab - 1``.
+    """Documents' tokens one after another; the token ``vocab - 1`` ends each document.
 
-    ids: int32 [n]. bytes: of text; every byte is counted, end marks are none.
+    ids: int32 [n]. vocab: number of tokens. bytes: of text; end marks have none.
     """
 
     ids: np.ndarray
@@ -32,8 +32,10 @@ class Tokens:
 
 
 def pieces(paths: list[Path], total: int, split: str = "nul") -> Iterator[bytes]:
-    """Documents of up to PIECE bytes, ``total`` bytes in all: of each file the same share from
-    its beginning. Longer documents are cut."""
+    """Yield documents of up to PIECE bytes, ``total`` bytes in all; longer documents are cut.
+
+    Each file contributes the same share, from its beginning. split: see ``corpus.Documents``.
+    """
     found = find_files(paths)
     sizes = [corpus.file_size(path) for path in found]
     for path, size in zip(found, sizes, strict=True):
@@ -47,11 +49,11 @@ def pieces(paths: list[Path], total: int, split: str = "nul") -> Iterator[bytes]
 
 
 def cut(document: bytes) -> Iterator[bytes]:
-    """Pieces of a document, of up to PIECE bytes, none of which ends within a UTF-8 character."""
+    """Cut a document into pieces of up to PIECE bytes, not inside a UTF-8 character."""
     at = 0
     while at < len(document):
         end = min(at + PIECE, len(document))
-        if end < len(document):  # a character has four bytes at most; what has more is none
+        if end < len(document):  # a character has at most four bytes; anything longer is not UTF-8
             places = range(end, end - 4, -1)
             end = next((place for place in places if document[place] & 0xC0 != 0x80), end)
         yield document[at:end]
@@ -59,14 +61,14 @@ def cut(document: bytes) -> Iterator[bytes]:
 
 
 def split_off(documents: list[bytes], held_out: int) -> tuple[list[bytes], list[bytes]]:
-    """(for training, for measuring): every n-th piece is held out, some ``held_out`` bytes."""
+    """(for training, held out): every n-th document is held out, about ``held_out`` bytes."""
     every = max(2, sum(map(len, documents)) // max(1, held_out))
     measured = documents[every - 1 :: every]
     return [d for i, d in enumerate(documents) if i % every != every - 1], measured
 
 
 def join(documents: Iterable[tuple[np.ndarray, int]], vocab: int) -> Tokens:
-    """Documents, each its tokens and its bytes, with end marks."""
+    """Join documents, given as (tokens, bytes of text), with end marks."""
     parts, total, count = [np.zeros(0, np.int32)], 0, 0
     end = np.array([vocab - 1], np.int32)
     for ids, size in documents:
@@ -77,12 +79,15 @@ def join(documents: Iterable[tuple[np.ndarray, int]], vocab: int) -> Tokens:
 
 
 def kind_of(stream: tokenizations.Tokenization) -> np.dtype[Any]:
-    """The type of its tokens."""
+    """The NumPy type of a tokenization's tokens."""
     return np.dtype("<u1" if stream.token_bits == 8 else "<u2")
 
 
 def read_tokens(path: Path) -> tuple[Tokens, tokenizations.Tokenization]:
-    """A file of ``nzip tokenize``. Raises FormatError and ModelNotFoundError."""
+    """Read a file that ``nzip tokenize`` wrote.
+
+    Raises FormatError, ModelNotFoundError and OSError.
+    """
     tokenization, rows = tokenfile.read_tokens(path)
     kind = kind_of(tokenization)
     arrays = ((np.frombuffer(row, kind), size) for row, size in rows)
@@ -93,8 +98,11 @@ def read_tokens(path: Path) -> tuple[Tokens, tokenizations.Tokenization]:
 
 
 def last_documents(tokens: Tokens, share: float) -> tuple[Tokens, Tokens]:
-    """(all but the last documents, the last ones): bytes in proportion to tokens. Raises ValueError
-    where there are fewer than two."""
+    """Split off the last documents, a ``share`` of all: (the others, the last ones).
+
+    The bytes of each part are estimated in proportion to its tokens. Raises ValueError if there are
+    fewer than two documents.
+    """
     ends = np.flatnonzero(tokens.ids == tokens.vocab - 1) + 1
     if len(ends) < 2:
         raise ValueError("a single document cannot be divided; name held-out tokens")
@@ -108,12 +116,12 @@ def last_documents(tokens: Tokens, share: float) -> tuple[Tokens, Tokens]:
 
 
 def save(path: Path, tokens: Tokens) -> None:
-    """Keep tokens in a file of numpy's."""
+    """Write tokens to a NumPy file."""
     about = json.dumps([tokens.vocab, tokens.bytes, tokens.documents])
     np.savez(path, ids=tokens.ids, about=np.frombuffer(about.encode(), np.uint8))
 
 
 def load(path: Path) -> Tokens:
-    """What ``save`` wrote."""
+    """Read a file that ``save`` wrote."""
     with np.load(path, allow_pickle=False) as kept:
         return Tokens(kept["ids"], *json.loads(kept["about"].tobytes()))

@@ -1,4 +1,4 @@
-"""Text out of a trained M2: tokens one at a time, then the detokenizer; with its speed."""
+"""Generates text with a trained M2, one token at a time, and measures the speed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from .schemes import Scheme
 def generate(
     path: Path, size: int, prompt: bytes = b"", seed: int = 1, temperature: float = 1.0
 ) -> tuple[bytes, dict[str, Any]]:
-    """Some ``size`` bytes of text from the model of ``nzip m2 train`` or of a comparison; and its
-    speed: tokens, bytes, seconds, bytes a second.
+    """Generate up to ``size`` bytes of text with a model that ``nzip m2`` trained.
 
-    A prompt is cut to whole windows. The text ends early where the model ends the document, or
-    where its tokens are no code of a text, as can be with one long arithmetic code.
+    Returns the text and its speed: tokens, bytes, seconds, and bytes/s. A prompt is cut to whole
+    windows. The text ends early if the model ends the document.
     """
     model, settings = load_model(path)
     tokenizer = Scheme.from_settings(settings)
@@ -51,7 +50,7 @@ def generate(
 
 
 def decode(tokenizer: Scheme, ids: np.ndarray) -> bytes:
-    """The text of tokens whose number of bytes is not known, as far as they are a code of one."""
+    """Decode tokens to text of unknown length, as far as they are valid."""
     stream = tokenizer.stream
     if stream is None:
         return b"".join(tokenizer.texts(ids))
@@ -67,7 +66,7 @@ def decode(tokenizer: Scheme, ids: np.ndarray) -> bytes:
             return zlib.decompressobj().decompress(tokenizations.swap(tokens, stream.token_bits))
         except zlib.error:
             return b""
-    # One code over the text: as many bytes as its bits are worth.
+    # One code for the whole text: find as many bytes as its bits encode.
     size = 16
     while True:
         try:
@@ -80,8 +79,8 @@ def decode(tokenizer: Scheme, ids: np.ndarray) -> bytes:
 
 
 def speed(path: Path, figures: dict[str, Any]) -> str:
-    """The figures of ``generate`` in a line."""
+    """The figures of ``generate`` as a line of text."""
     return (
         f"{path.name}: {figures['bytes']:,} bytes in {figures['tokens']:,} tokens and"
-        f" {figures['seconds']:.2f} s, {figures['bytes/s']:,.0f} bytes a second"
+        f" {figures['seconds']:.2f} s, {figures['bytes/s']:,.0f} bytes per second"
     )

@@ -1,6 +1,6 @@
-"""Training an M2 on tokens, and measuring it: bits a byte of text, latency, text that it makes.
+"""Trains an M2 on tokens, measures its bits per byte of text, and samples from it.
 
-Started by ``torchrun`` it is data-parallel: each process takes batches of its own.
+Started by ``torchrun`` it is data-parallel: each process draws its own batches.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ LN2 = math.log(2)
 
 @dataclass(frozen=True)
 class Options:
-    """What a run depends on. ``flops``: of training, three times the forward passes'."""
+    """The settings of a run."""
 
-    flops: float = 1e13
-    batch: int = 8  # contexts of a step, of each process
+    flops: float = 1e13  # for training: three times those of the forward passes
+    batch: int = 8  # contexts per step, in each process
     rate: float = 3e-3
     warmup: float = 0.05  # share of the steps
     floor: float = 0.1  # share of the rate at the end of the cosine
     decay: float = 0.1  # of AdamW
     clip: float = 1.0
     seed: int = 1
-    points: int = 5  # measurements on held-out text in a run, the last at its end
+    points: int = 5  # measurements on held-out text during a run, the last at its end
 
 
 Row = dict[str, Any]
@@ -49,21 +49,23 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def _eager(function: Call) -> Call:
-    """Without compiled blocks, which are made for the shapes of training."""
+    """Call a function without compiled blocks, which are compiled for the shapes of training."""
     decorated: Call = torch.compiler.set_stance("force_eager")(function)
     return decorated
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Matrix products in bfloat16, where that is not slower than float32."""
+    """A context with matrix products in bfloat16, unless that is slower than float32."""
     fast = device.type != "cpu" or bfloat16_is_fast()
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 class Trainer:
-    """A model, its optimizer and what it was measured at; kept in ``checkpoint``, if given.
+    """A model, its optimizer and its measurements; resumes from ``checkpoint`` if it exists.
 
-    compiled: have torch compile the blocks, which takes a C++ compiler and then a fifth less time.
+    device: None for a GPU if available. compiled: have torch compile the blocks, which needs a C++
+    compiler and then saves a fifth of the time. Raises ValueError for a checkpoint of a run with
+    other settings.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Trainer:
             {"params": others, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.95), fused=True)
-        self.positions = options.batch * config.context * self.world  # of a step
+        self.positions = options.batch * config.context * self.world  # per step
         self.steps = max(1, round(options.flops / (3 * config.flops * self.positions)))
         self.step = 0
         self.seconds = 0.0
@@ -112,7 +114,7 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
         if json.loads(state["about"]) != self._about():
-            raise ValueError(f"{path} is of a run with other settings; remove it")
+            raise ValueError(f"{path} belongs to a run with other settings; remove it")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -124,7 +126,7 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, if the run has one."""
         if self.checkpoint and self.rank == 0:
             state = {
                 "about": json.dumps(self._about()),
@@ -140,8 +142,10 @@ class Trainer:
             os.replace(temporary, self.checkpoint)
 
     def model_only(self, path: Path, tokenizer: dict[str, Any] | None) -> None:
-        """Write the model alone, for ``load_model``, with what turns its tokens into text, and drop
-        the checkpoint."""
+        """Write the model alone, for ``load_model``, and remove the checkpoint.
+
+        tokenizer: the settings of its tokenization, with which tokens become text.
+        """
         if self.rank == 0:
             state = {
                 "config": json.dumps(asdict(self.config)),
@@ -153,7 +157,7 @@ class Trainer:
                 self.checkpoint.unlink(missing_ok=True)
 
     def rate(self) -> float:
-        """Learning rate of the step at hand: a rise, then a cosine down to ``floor`` of it."""
+        """The learning rate of this step: a linear rise, then a cosine down to rate * floor."""
         o = self.options
         warmup = max(1, int(o.warmup * self.steps))
         if self.step < warmup:
@@ -162,7 +166,7 @@ class Trainer:
         return o.rate * (o.floor + (1 - o.floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Contexts from anywhere; the same ones for the same step, seed and process."""
+        """Contexts from random places; the same ones for the same step, seed and process."""
         rng = np.random.default_rng([self.options.seed, self.step, self.rank])
         length = self.config.context
         starts = rng.integers(0, max(1, len(self.train.ids) - length - 1), self.options.batch)
@@ -171,7 +175,7 @@ class Trainer:
         return both[:, :-1], both[:, 1:].contiguous()
 
     def run(self, report: Callable[[Row], None] | None = None) -> list[Row]:
-        """Train to the end; the measurements."""
+        """Train to the end; return the measurements, each of which ``report`` is called with."""
         every = max(1, -(-self.steps // self.options.points))
         while self.step < self.steps:
             began = time.monotonic()
@@ -211,19 +215,21 @@ class Trainer:
 
     @property
     def bytes_per_token(self) -> float:
-        """Of the text for training, end marks counted among the tokens."""
+        """Bytes per token of the training text; end marks count as tokens."""
         return self.train.bytes / len(self.train.ids)
 
     def bits_per_byte(self) -> float:
-        """Of the held-out text. Each token, end marks too, is predicted once, from what stands
-        before it in its context: loss x tokens / bytes."""
+        """Bits per byte of the held-out text: the loss of all tokens, end marks included, / bytes.
+
+        Each token is predicted once, from the tokens before it in its context.
+        """
         return measure(self.model, self.held_out, self.device, self.options.batch)
 
 
 @_eager
 @torch.no_grad()
 def measure(model: M2, held_out: Tokens, device: torch.device, batch: int) -> float:
-    """Bits a byte of text; see Trainer.bits_per_byte."""
+    """Bits per byte of the held-out text; see Trainer.bits_per_byte. batch: contexts at once."""
     length = model.config.context
     ids = np.concatenate([[held_out.vocab - 1], held_out.ids]).astype(np.int64)
     total = 0.0
@@ -256,10 +262,10 @@ def sample(
     temperature: float = 1.0,
     stop: int | None = None,
 ) -> tuple[list[int], float]:
-    """``count`` tokens that follow the prompt, one at a time, and the seconds that took; fewer
-    where ``stop`` is drawn, which is then the last.
+    """Generate ``count`` tokens after the prompt, one at a time: (tokens, seconds).
 
-    With the prompt they may be more than the context: then it is begun anew with its second half.
+    There are fewer if the token ``stop`` is drawn, which is then the last. If prompt and output
+    outgrow the context, it is rebuilt from its second half.
     """
     device = model.embed.weight.device
     generator = torch.Generator(device="cpu").manual_seed(seed)
@@ -280,8 +286,10 @@ def sample(
 
 
 def load_model(path: Path, device: str = "cpu") -> tuple[M2, dict[str, Any]]:
-    """(model, how its tokens become text) of a file that ``Trainer.model_only`` wrote. Raises
-    ModelFileError."""
+    """Load a file that ``Trainer.model_only`` wrote: (model, settings of its tokenization).
+
+    Raises ModelFileError and OSError.
+    """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         model = M2(Config(**json.loads(state["config"])))

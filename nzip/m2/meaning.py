@@ -1,8 +1,9 @@
-"""Do tokens keep their meaning? What of the text a token tells by itself (the paper, 6.2).
+"""Do tokens keep their meaning? How much a token by itself says about the text (the paper, 6.2).
 
-For each token that is met often, the text that begins where its own text begins is collected; the
-entropy of its first bytes, given the token, is low where a token always stands for the same string,
-as subwords do, and near that of text itself where it says nothing, as in one long arithmetic code.
+For each frequent token, the texts that begin where the token's own text begins are collected. The
+entropy of their first bytes, given the token, is low if the token always stands for the same
+string, as subwords do, and close to that of any text if it says nothing, as in one long arithmetic
+code.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import numpy as np
 from ..tokens import tokenizations
 from .schemes import Scheme, label
 
-OFTEN = 8  # occurrences from which a token counts
+OFTEN = 8  # occurrences from which a token is counted
 PREFIXES = (1, 2, 4)  # bytes of text
 
 
 def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
-    """Where in the document the text of each token begins, int [n]: for a token inside a window,
-    the window's start; for one long code, the byte that its first bit encodes."""
+    """Where in the document the text of each token begins, int [n].
+
+    For a token inside a window that is the window's start; for one long code, the byte that the
+    token's first bit encodes.
+    """
     stream, count = scheme.stream, len(ids)
     if stream is None:
         lengths = [len(text) for text in scheme.texts(ids)]
@@ -37,7 +41,7 @@ def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
     elif isinstance(stream, tokenizations.Static):
         frequencies = np.array(stream.settings["frequencies"])
         costs = -np.log2(frequencies[np.frombuffer(document, np.uint8)] / tokenizations.STATIC_ONE)
-    else:  # gzip's own blocks are not looked into: its bits as the document's mean has them
+    else:  # gzip's blocks are not parsed: each byte gets the document's mean number of bits
         costs = np.full(len(document), stream.token_bits * count / len(document))
     behind = np.cumsum(costs)
     first = np.searchsorted(behind, np.arange(count) * stream.token_bits, side="right")
@@ -45,7 +49,10 @@ def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
 
 
 def of_tokens(scheme: Scheme, documents: list[bytes]) -> dict[str, Any]:
-    """Bits of the first 1, 2 and 4 bytes of text, given the token, and without it."""
+    """The entropy, in bits, of the first 1, 2 and 4 bytes of text, given the token and without it.
+
+    By the number of bytes, as str: given, alone, and occurrences, the number of tokens counted.
+    """
     seen: dict[int, dict[int, collections.Counter[bytes]]] = {
         size: collections.defaultdict(collections.Counter) for size in PREFIXES
     }
@@ -67,7 +74,7 @@ def of_tokens(scheme: Scheme, documents: list[bytes]) -> dict[str, Any]:
 
 
 def entropy(counts: collections.Counter[bytes]) -> float:
-    """Bits, by the estimate of Miller and Madow, which allows for few occurrences."""
+    """The entropy in bits, by Miller and Madow's estimate, which corrects for few occurrences."""
     total = counts.total()
     if total == 0:
         return 0.0
@@ -76,7 +83,7 @@ def entropy(counts: collections.Counter[bytes]) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Markdown lines, one a tokenization; a dash where no token is met often."""
+    """The lines of a Markdown table, one per tokenization; a dash if no token is frequent."""
     out = [
         "| tokenization | bits of the next byte, given the token | without it"
         " | of the next 4 bytes, given it | without it |",
@@ -97,7 +104,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def compared(names: Iterable[str], documents: list[bytes]) -> str:
-    """The Markdown table of tokenizations on documents."""
+    """The Markdown table of the named tokenizations on documents."""
     rows = [
         {"name": name, "meaning": of_tokens(Scheme(name, documents), documents)} for name in names
     ]

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHUNK = 2048  # positions whose logits are in memory at once
+CHUNK = 2048  # positions whose logits are in memory at the same time
 
 
 @dataclass(frozen=True)
 class Config:
-    """Shape of a model. ``vocab``: tokens; ``context``: positions that attention reaches over."""
+    """Shape of a model. vocab: number of tokens. context: positions that attention covers."""
 
     vocab: int
     layers: int
@@ -24,28 +24,30 @@ class Config:
 
     @property
     def inner_parameters(self) -> int:
-        """Weights without embeddings, as the paper counts models."""
+        """Number of weights without embeddings, as the paper counts them."""
         return self.layers * (12 * self.width**2 + 2 * self.width) + self.width
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of a token's forward pass: matrices, the output layer and
-        attention over half of the context."""
+        """Floating-point operations of the forward pass per token.
+
+        Matrices, the output layer, and attention over half the context.
+        """
         matrices = 2 * self.layers * 12 * self.width**2
         return matrices + 2 * self.width * self.vocab + 2 * self.layers * self.context * self.width
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Sum of the cross-entropies in nats of an output layer, a chunk of positions at a time: all
-    logits of a large vocabulary at once would not fit into memory.
+    """The sum of the cross-entropies of an output layer, in nats.
 
-    With gradients the probabilities, and so the sum, are of the precision of ``x``.
+    Positions are processed in chunks: all logits of a large vocabulary would not fit in memory.
+    With gradients the probabilities, and so the sum, have the precision of ``x``.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         train = ctx.needs_input_grad[0]
-        # Rows of a multiple of 64 numbers are multiplied twice as fast.
+        # Rows whose length is a multiple of 64 are multiplied twice as fast.
         vocab, padding = len(weight), -len(weight) % 64
         cast = F.pad(weight.to(x.dtype), (0, 0, 0, padding))
         total = torch.zeros((), dtype=torch.float32, device=x.device)
@@ -63,7 +65,7 @@ class _CrossEntropy(torch.autograd.Function):
             total -= odds.gather(1, wanted).float().log().sum()
             odds[torch.arange(len(part), device=x.device), wanted[:, 0]] -= 1
             dx[start : start + CHUNK] = odds @ cast
-            # [width, vocab], since the left side of a product is the cheaper one to transpose.
+            # [width, vocab], since transposing the left side of a product is cheaper.
             part_dw = (part.T.contiguous() @ odds).T[:vocab]
             dw.add_(part_dw) if start else dw.copy_(part_dw)
         if train:
@@ -77,24 +79,24 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def rotary(context: int, size: int) -> Tensor:
-    """Cosines and sines [2, context, size / 2] of the angles."""
+    """Cosines and sines of the rotary angles, float [2, context, size / 2]."""
     frequencies = 10_000.0 ** (-torch.arange(0, size, 2) / size)
     angles = torch.outer(torch.arange(context), frequencies)
     return torch.stack([angles.cos(), angles.sin()])
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """x: [batch, heads, positions, size]."""
+    """Rotate x, [batch, heads, positions, size], by the angles of its positions."""
     cos, sin = angles.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """Attention of [batch, heads, positions, size]; without ``causal`` to all of ``k``."""
+    """Attention for q, k and v, [batch, heads, positions, size]; to all of ``k`` unless causal."""
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    # On a CPU this is more than twice as fast as the fused kernel, backwards above all.
+    # On a CPU this is more than twice as fast as the fused kernel, above all the backward pass.
     shape = q.shape
     q, k, v = q.flatten(0, 1) * shape[-1] ** -0.5, k.flatten(0, 1).transpose(1, 2), v.flatten(0, 1)
     if causal:
@@ -105,7 +107,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     return (scores.softmax(-1).to(v.dtype) @ v).view(shape)
 
 
-Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values so far
+Cache = list[tuple[Tensor, Tensor]]  # keys and values so far, of each layer
 
 
 class Block(nn.Module):
@@ -136,7 +138,7 @@ class Block(nn.Module):
 
 
 class M2(nn.Module):
-    """Predicts each token from those before it."""
+    """A transformer that predicts each token from those before it."""
 
     angles: Tensor
 
@@ -167,14 +169,16 @@ class M2(nn.Module):
         return self.norm(x), cache
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Sum in nats over all positions; both int64 [batch, positions]."""
+        """The sum of the losses at all positions, in nats; both int64 [batch, positions]."""
         x, _ = self._hidden(tokens, None)
         if torch.is_autocast_enabled(x.device.type):  # norms give float32
             x = x.to(torch.get_autocast_dtype(x.device.type))
         return _CrossEntropy.apply(x.flatten(0, 1), self.embed.weight, targets.flatten())
 
     def next(self, tokens: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Logits [batch, vocab] of the token behind ``tokens``, of which ``past`` holds what came
-        before; together at most ``context``."""
+        """Predict the token after ``tokens``: (logits, float [batch, vocab], and the new cache).
+
+        past: the cache for the tokens before these; together they are at most ``context``.
+        """
         x, cache = self._hidden(tokens, past)
         return F.linear(x[:, -1], self.embed.weight.to(x.dtype)).float(), cache

@@ -1,4 +1,4 @@
-"""The paper's windows, padded with zeros, as far as they are lossless: for comparison with ours.
+"""The paper's zero-padded windows, made lossless, for comparison with nzip's.
 
 A code of W bits stands for the longest string whose arithmetic-coding interval holds all codes that
 begin with it (section 3.3 and appendix; taken literally, a string and longer ones share codes).
@@ -13,8 +13,10 @@ from ..models import Model
 
 
 def strings(predictor: _predict.Predictor, width: int) -> tuple[set[bytes], set[bytes]]:
-    """The strings that have a code, and all that these begin with. Intervals are in units of
-    2^-62."""
+    """The strings that have a code, and all prefixes of these.
+
+    Intervals are computed in units of 2^-62.
+    """
     squash = np.array(reference.squash_table(), np.int64)
     unit = 1 << (62 - width)
 
@@ -46,7 +48,7 @@ def strings(predictor: _predict.Predictor, width: int) -> tuple[set[bytes], set[
 
 
 def windows_of(text: bytes, found: set[bytes], beginnings: set[bytes]) -> list[bytes]:
-    """The windows of a text, each the longest of the strings."""
+    """Cut a text into windows, each the longest of the strings that fits."""
     out = []
     at = 0
     while at < len(text):
@@ -61,7 +63,7 @@ def windows_of(text: bytes, found: set[bytes], beginnings: set[bytes]) -> list[b
 
 
 class Padded:
-    """A token a window."""
+    """A tokenization with one token per window; see ``schemes.Strings``."""
 
     def __init__(self, model: Model, width: int):
         self._found, self._beginnings = strings(model.predictor, width)
@@ -71,6 +73,6 @@ class Padded:
         self._number = {text: number for number, text in enumerate(self.strings)}
 
     def encode(self, document: bytes) -> np.ndarray:
-        """The tokens of a document, int32 [n]."""
+        """Encode a document to tokens, int32 [n]."""
         windows = windows_of(document, self._found, self._beginnings)
         return np.array([self._number[window] for window in windows], np.int32)

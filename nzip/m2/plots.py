@@ -1,4 +1,4 @@
-"""Bits per byte against compute, and against size: one line per tokenization."""
+"""Plots of bits per byte against compute and against size, with a line per tokenization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .schemes import label
 
 
 def draw(rows: list[Row], folder: Path) -> None:
-    """compute.png and size.png in the folder, and an SVG of each. Raises ImportError."""
+    """Write compute.png and size.png to the folder, and an SVG of each. Raises ImportError."""
     pyplot = plots.pyplot()
     names = list(dict.fromkeys(row["name"] for row in rows))
     sizes = list(dict.fromkeys(row["size"] for row in rows))

@@ -1,4 +1,4 @@
-"""The tokenizations that are compared, by name: how each is made, and what the paper calls it."""
+"""The compared tokenizations, by name: how each is made, and the paper's name for it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from .data import Tokens, join, kind_of
 
 @runtime_checkable
 class Strings(Protocol):
-    """A tokenization whose tokens are strings, by number."""
+    """A tokenization whose tokens stand for strings; ``strings`` has them by number."""
 
     strings: list[bytes]
 
     def encode(self, document: bytes) -> np.ndarray:
-        """The tokens of a document."""
+        """Encode a document to tokens, int32 [n]."""
 
 
 class Listed:
-    """Strings whose tokenization is not needed any more: only text comes out of them, and prompts
-    go in by the longest strings."""
+    """The strings of a trained model's tokens, without the tokenization that made them.
+
+    It decodes; prompts are encoded by longest match.
+    """
 
     def __init__(self, strings: list[bytes]):
         self.strings = strings
@@ -34,7 +36,7 @@ class Listed:
         self._longest = max(map(len, strings))
 
     def encode(self, document: bytes) -> np.ndarray:
-        """Tokens of a document, each the longest string."""
+        """Encode a document by longest match, int32 [n]."""
         ids, at = [], 0
         while at < len(document):
             sizes = range(min(self._longest, len(document) - at), 0, -1)
@@ -45,10 +47,11 @@ class Listed:
 
 
 class Scheme:
-    """From a document to its tokens, and back.
+    """A tokenization by name: from a document to its tokens, and back.
 
-    name: as in ``SCHEMES``, or ``bpe-N`` for byte-pair encoding of N entries, which is trained on
-    the documents. folder: keeps what was trained. Raises ValueError for another name.
+    name: a key of ``SCHEMES``, or ``bpe-N`` for byte-pair encoding with N entries. documents: the
+    training text, on which BPE is trained and frequencies are counted. folder: where to keep a
+    trained BPE. Raises ValueError for another name.
     """
 
     def __init__(self, name: str, documents: list[bytes], folder: Path | None = None):
@@ -69,7 +72,7 @@ class Scheme:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What ``from_settings`` makes it from again."""
+        """The settings from which ``from_settings`` makes it again; can be written as JSON."""
         if self.stream is not None:
             return self.stream.settings
         assert self._strings is not None
@@ -77,7 +80,7 @@ class Scheme:
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Scheme:
-        """The tokenization that ``settings`` describes. Raises FormatError, ModelNotFoundError."""
+        """The tokenization with these ``settings``. Raises FormatError and ModelNotFoundError."""
         scheme = cls.__new__(cls)
         scheme.stream = scheme._strings = None
         if "strings" in settings:
@@ -90,40 +93,40 @@ class Scheme:
 
     @property
     def vocab(self) -> int:
-        """Tokens, with the one that ends documents, the last."""
+        """The number of tokens; the last one ends documents."""
         if self._strings is not None:
             return len(self._strings.strings) + 1
         assert self.stream is not None
         return self.stream.vocab_size + 1
 
     def encode(self, document: bytes) -> np.ndarray:
-        """The tokens of a document, without an end mark."""
+        """Encode a document to tokens, without an end mark."""
         if self._strings is not None:
             return self._strings.encode(document)
         assert self.stream is not None
         return np.frombuffer(self.stream.encode(document), kind_of(self.stream))
 
     def decode(self, ids: np.ndarray, size: int) -> bytes:
-        """A document of ``size`` bytes. Raises FormatError for tokens that are of none."""
+        """Decode a document of ``size`` bytes. Raises FormatError for tokens of any other."""
         if self.stream is not None:
             return self.stream.decode(ids.astype(kind_of(self.stream)).tobytes(), size)
         text = b"".join(self.texts(ids))
         if len(text) != size:
-            raise FormatError("tokens of another document")
+            raise FormatError("not the tokens of this document")
         return text
 
     def texts(self, ids: np.ndarray) -> list[bytes]:
-        """What each token of a BPE, or each padded window, stands for."""
+        """The string of each token, for BPE and padded windows."""
         assert self._strings is not None
         return [self._strings.strings[i] for i in ids]
 
     def tokens(self, documents: Iterable[bytes]) -> Tokens:
-        """The tokens of all documents, with end marks."""
+        """Encode all documents, with end marks."""
         return join(((self.encode(d), len(d)) for d in documents), self.vocab)
 
 
 class Entry(NamedTuple):
-    """A tokenization: the paper's name, and what makes it from the documents for training."""
+    """A tokenization: the paper's name, and a function that makes it from the training text."""
 
     label: str
     make: Callable[[list[bytes]], tokenizations.Tokenization | Strings]

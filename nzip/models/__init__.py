@@ -1,4 +1,4 @@
-"""Models: where they are, how a file of weights is checked and loaded.
+"""Models: where they are found, and how a file of weights is checked and loaded.
 
 A model file is in the safetensors layout and is data only. Its identity is the SHA-256 of its
 bytes; frames carry the first two bytes of it and bind the rest through their checksums.
@@ -25,7 +25,7 @@ NANO, SMALL, BASE, LARGE = "nano-3", "small-3", "base-3", "large-3"
 DEFAULT = BASE
 WINDOWS = "windows-3"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
-# SHA-256 of the released files. One that does not match is refused.
+# SHA-256 of the released files. A file with one of these names and another hash is refused.
 RELEASED: dict[str, str] = {
     "base-3": "b97eeb7690d3e9f18753d611b489e26a53e3722bb8f6d459c72868d55c4e6893",
     "large-3": "450fc534dc4b34b1c90f89780911baa71af54936212f22c89d140157ae9aa6a3",
@@ -34,7 +34,7 @@ RELEASED: dict[str, str] = {
     "tables-3": "71b5c639bb1caf15aacafd7177441bd258ad1a67fdf88149cc282d7cf295f3d6",
     "windows-3": "7fa2b86a27f020e1dbdfbc583bbbb16a66ba327f7f45b6e12b5719d1754d937d",
 }
-BUCKET = 64  # bytes of a bucket of the tables
+BUCKET = 64  # bytes per bucket of the tables
 MAX_CONTEXTS = 12
 LAST_CONTEXT = 13
 MAX_HEADER = 1 << 16
@@ -42,9 +42,9 @@ SHIPPED = Path(__file__).parent
 
 
 class _File:
-    """A model file, mapped and checked: its header and tensors.
+    """The header and tensors of a model file, which is mapped into memory and checked.
 
-    access: ``mmap.ACCESS_COPY`` for tensors that may be written to, here alone.
+    access: ``mmap.ACCESS_COPY`` for tensors that can be written to, without changing the file.
     """
 
     def __init__(self, path: Path, access: int = mmap.ACCESS_READ):
@@ -63,7 +63,7 @@ class _File:
         self._data, self._start = memoryview(data), start
 
     def tensor(self, name: str, kind: str, *shape: int) -> memoryview:
-        """A tensor's bytes. Raises ModelFileError if it is not of that type and shape."""
+        """A tensor's bytes. Raises ModelFileError unless it has that type and shape."""
         path = self.path
         try:
             entry = self.header[name]
@@ -79,11 +79,11 @@ class _File:
 
 
 class Tables:
-    """The rows of the contexts, which several models share; see docs/format.md."""
+    """The rows of the contexts, which several models can share; see docs/format.md."""
 
     def __init__(self, file: _File):
         self.path, self.digest = file.path, file.digest
-        self.original = self  # what ``changed_by`` began with
+        self.original = self  # the tables that ``changed_by`` was first called on
         try:
             self.contexts = [int(x) for x in file.meta["contexts"].split(",")]
             self.embed, self.ways, self.buckets = (
@@ -108,9 +108,9 @@ class Tables:
         }
 
     def changed_by(self, file: _File) -> Tables:
-        """These tables with the buckets that a model's file has anew.
+        """A copy of these tables with the buckets that a model's file replaces.
 
-        Memory is taken for the pages that change; the others are shared. Raises ModelFileError.
+        Only the pages that change take memory; the others are shared. Raises ModelFileError.
         """
         copied = _File(self.path, mmap.ACCESS_COPY)
         if copied.digest != self.digest:
@@ -133,12 +133,17 @@ class Tables:
 
 
 class Model:
-    """M1 as the kernel runs it. ``digest`` is the SHA-256 of its file, 32 bytes."""
+    """M1 as the kernel runs it, loaded from a file by ``load``; not changed after that.
+
+    name: str. path: of its file. digest: SHA-256 of its file, 32 bytes. hidden, blocks: units and
+    number of blocks. multiply_adds: per byte. Threads may share it. Raises ModelFileError and
+    ModelNotFoundError, the latter if its tables are in a file that is not installed.
+    """
 
     def __init__(self, path: Path):
         file = _File(path)
         self.path, self.digest, self.name = path, file.digest, file.name
-        self.refers = "tables" in file.meta  # to the tables in another file
+        self.refers = "tables" in file.meta  # its tables are in another file
         self.tables = _holder(file) if self.refers else Tables(file)
         if self.refers and "changed" in file.header:
             self.tables = self.tables.changed_by(file)
@@ -178,12 +183,12 @@ class Model:
             )
         except OverflowError as error:
             raise ModelFileError(f"{path}: {error}") from error
-        # A byte's: all matrices, but of the output layer eight rows.
+        # Per byte: all matrices, but only eight rows of the output layer.
         self.multiply_adds: int = hidden * embed + blocks * 4 * hidden**2 + 8 * (hidden + embed)
 
     @property
     def files(self) -> set[Path]:
-        """What it is read from: its own file and that of its tables."""
+        """The files it is read from: its own and that of its tables."""
         return {self.path, self.tables.path}
 
     def __repr__(self) -> str:
@@ -205,7 +210,7 @@ def _header(data: mmap.mmap | bytes, path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _holder(file: _File) -> Tables:
-    """The tables that a file refers to by the SHA-256 of theirs."""
+    """The tables that a model file refers to by the SHA-256 of their file."""
     wanted = file.meta["tables"]
     if not isinstance(wanted, str) or len(wanted) != 64:
         raise ModelFileError(f"{file.path}: it refers to no valid tables")
@@ -221,22 +226,23 @@ def _holder(file: _File) -> Tables:
 
 
 def search_path() -> list[Path]:
-    """Folders that may hold models: the shipped one, those of NZIP_MODEL_PATH, the user's."""
+    """The folders searched for models: the shipped one, those in NZIP_MODEL_PATH, the user's."""
     extra = os.environ.get("NZIP_MODEL_PATH", "")
     return [SHIPPED, *(Path(p) for p in extra.split(os.pathsep) if p), user_folder()]
 
 
 def user_folder() -> Path:
-    """Where ``add`` puts models: ``nzip/models`` in the user's folder for programs' data."""
+    """The folder ``add`` installs into: ``nzip/models`` in the user's data folder."""
     base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "nzip" / "models"
 
 
 def add(path: Path, replace: bool = False) -> Path:
-    """Install a model file, or one of tables, for this user; returns where it is then.
+    """Install a file of a model, or of tables, for this user; return the installed file's path.
 
-    Raises ModelFileError and ModelNotFoundError for a file that cannot be used, ValueError for the
-    name of a released model, and FileExistsError.
+    replace: whether to replace an installed file of that name. Raises ModelFileError and
+    ModelNotFoundError for a file that cannot be used, ValueError if it is named as a released
+    model, FileExistsError, and other OSErrors.
     """
     from ..atomic import atomic_output
 
@@ -254,7 +260,7 @@ def add(path: Path, replace: bool = False) -> Path:
 
 
 def find() -> list[Path]:
-    """All installed files of networks and tables."""
+    """All installed files of models and tables, in the order of the search path."""
     return [
         path
         for folder in search_path()
@@ -264,7 +270,7 @@ def find() -> list[Path]:
 
 
 def networks() -> list[Path]:
-    """The installed files that hold a network, or that cannot be read."""
+    """The installed files that hold a network, and those that are malformed."""
     found = []
     for path in find():
         with path.open("rb") as stream:
@@ -298,7 +304,7 @@ def _load_file(path: Path) -> Model:
 
 
 def _find(name: str | os.PathLike[str]) -> Path:
-    """The file of that name, or of that path. Raises ModelNotFoundError."""
+    """The file of the model with that name, or at that path. Raises ModelNotFoundError."""
     for path in find():
         if path.stem == name:
             return path
@@ -312,15 +318,16 @@ def _find(name: str | os.PathLike[str]) -> Path:
 
 
 def load(name: str | os.PathLike[str] | None = None) -> Model:
-    """The model of that name, or in the file of that path; the default one for None.
+    """Load a model by name, or by the path of its file; None loads the default model.
 
-    Raises ModelNotFoundError and ModelFileError.
+    A file is loaded only once: later calls return the same object. Threads may call it at the same
+    time. Raises ModelNotFoundError and ModelFileError.
     """
     return _load_file(_find(DEFAULT if name is None else name))
 
 
 def load_tables(name: str | os.PathLike[str]) -> Tables:
-    """The tables of that name, or in the file of that path, or that the model there uses.
+    """Load tables by name, or by the path of their file, or those of the model found there.
 
     Raises ModelNotFoundError and ModelFileError.
     """
@@ -332,7 +339,10 @@ def load_tables(name: str | os.PathLike[str]) -> Tables:
 
 
 def by_prefix(prefix: bytes) -> list[Model]:
-    """Loadable models whose digest starts with ``prefix``, those in use first."""
+    """The loaded models whose digest begins with ``prefix``; if none, the installed ones.
+
+    Raises ModelNotFoundError if there is none.
+    """
     with _lock:
         candidates = list(_loaded.values())
     known = [m for m in candidates if m.digest.startswith(prefix)]
@@ -343,14 +353,14 @@ def by_prefix(prefix: bytes) -> list[Model]:
         if released is None or released.startswith(prefix.hex()):
             try:
                 model = _load_file(path)
-            except (ModelFileError, ModelNotFoundError):  # not this frame's concern
+            except (ModelFileError, ModelNotFoundError):  # no matter for this frame
                 continue
             if model.digest.startswith(prefix):
                 known.append(model)
     if not known:
         raise ModelNotFoundError(
             "the model that this was compressed with is not installed (its hash begins with"
-            f" {prefix.hex()}); install its file with 'nzip models add', or put it into a folder"
-            " that NZIP_MODEL_PATH names"
+            f" {prefix.hex()}); install its file with 'nzip models add', or put it in a folder"
+            " named in NZIP_MODEL_PATH"
         )
     return known

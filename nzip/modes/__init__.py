@@ -1,4 +1,4 @@
-"""The modes: how a block becomes code. One file a mode, each a class with encode() and decode().
+"""The modes: how a block is coded. One file per mode, with a class that has encode() and decode().
 
 What a block decodes to is part of the format (docs/format.md); what an encoder chooses is not.
 """
@@ -32,10 +32,10 @@ class Mode(Protocol):
     coding: int
 
     def encode(self, block: bytes, watch: Watch) -> tuple[int, bytes] | None:
-        """(type of block, its code), or None if that would not be shorter."""
+        """Encode a block: (type of block, code), or None if the code would not be shorter."""
 
     def decode(self, code: bytes, size: int, watch: Watch) -> bytes:
-        """The ``size`` bytes of a block. Raises FormatError for a code that nothing encodes to."""
+        """Decode a block of ``size`` bytes. Raises FormatError for a code no encoder writes."""
 
 
 def choose(
@@ -47,9 +47,12 @@ def choose(
     adapt: bool,
     prior: Prior | None = None,
 ) -> tuple[Mode, int, Model | None]:
-    """(mode, block size, model) for what a caller asked for. Raises ValueError."""
+    """Choose (mode, block size in bytes, model) from the settings of Compressor.
+
+    Raises ValueError, ModelNotFoundError and ModelFileError.
+    """
     if prior and (mode != "ac" or not adapt):
-        raise ValueError("a prior is for the mode ac, with what learns from the file")
+        raise ValueError("a prior is for the mode ac, with the models that learn from the file")
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} (known: {', '.join(MODES)})")
     chosen = check_level(level)
@@ -64,20 +67,20 @@ def choose(
     m1 = models.load(name)
     if mode == "eqinfo":
         return EqInfo(m1, window, reset_every), PLAIN_BLOCK, m1
-    if not adapt:  # M1 is all that there is
+    if not adapt:  # M1 alone
         return Ac(m1, frame.AC_PLAIN), PLAIN_BLOCK, m1
     return Ac(m1, chosen.coding, prior), chosen.block_size, m1
 
 
 def model_files(mode: str, level: int, model: str | None = None) -> set[Path]:
-    """The files of models without which nothing that a mode and level writes can be decoded."""
+    """The model files needed to decode what this mode and level write."""
     name = None if mode == "static" else model or default_model(mode, level)
     return set() if name is None else set(models.load(name).files)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What decodes a frame's blocks, and what their CRCs begin with."""
+    """What is needed to decode a frame's blocks and to check their CRCs."""
 
     header: frame.Header
     packed: bytes  # the header's bytes
@@ -85,14 +88,14 @@ class Context:
     prior: Prior | None = None
 
     def seed(self, index: int) -> int:
-        """What the CRC of block ``index`` begins with."""
+        """The seed of the CRC of block ``index``."""
         digest = self.model.digest if self.model else b""
         if self.prior:
             digest += self.prior.digest
         return frame.block_seed(self.packed, digest, index)
 
     def memory(self, size: int) -> int:
-        """Bytes that a thread takes, at most, for a block of that size."""
+        """The most bytes that a thread takes for a block of ``size`` bytes."""
         samples = len(self.prior.samples) if self.prior else 0
         return thread_memory(self.header.coding, size + samples)
 
@@ -107,8 +110,10 @@ class Context:
 
 
 def contexts_at(data: frame.Data, at: int = 0) -> Iterator[Context]:
-    """What the header there may mean. Raises FormatError, ModelNotFoundError and
-    PriorNotFoundError."""
+    """Yield what the frame header at ``at`` may mean: its hash prefixes can match several models.
+
+    Raises FormatError, ModelNotFoundError and PriorNotFoundError.
+    """
     header, end = frame.parse_header(data, at)
     packed = bytes(data[at:end])
     known: list[Model | None] = [*models.by_prefix(header.model)] if header.model else [None]
@@ -120,7 +125,7 @@ def contexts_at(data: frame.Data, at: int = 0) -> Iterator[Context]:
 def agreeing(
     contexts: Iterable[Context], block: frame.Block, payload: bytes, index: int
 ) -> Context:
-    """The one whose whole digests the CRC of block ``index`` agrees with. Raises ChecksumError."""
+    """Find the context with which the CRC of block ``index`` matches. Raises ChecksumError."""
     for context in contexts:
         with suppress(ChecksumError):
             frame.check_block(block, payload, context.seed(index))
@@ -131,7 +136,7 @@ def agreeing(
 def decode_block(
     header: frame.Header, mode: Mode, block: frame.Block, payload: bytes, watch: Watch
 ) -> bytes:
-    """The content of a block whose CRC was checked. Raises FormatError."""
+    """Decode a block whose CRC has been checked. Raises FormatError."""
     if block.kind == frame.STORED:
         return payload
     if block.kind == frame.RUN:

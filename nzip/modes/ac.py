@@ -1,8 +1,9 @@
-"""``ac``: the whole block in one arithmetic-coded stream. Part of the format (docs/format.md), but
-for when the encoder leaves M1 out.
+"""``ac``: the whole block in one arithmetic-coded stream.
 
-M1's prediction, mixed with n-gram and match models that learn from the block, in one of three
-profiles; or M1 alone, which is the paper's AC (arXiv 2309.10668, section 2).
+Part of the format (docs/format.md), except for the choice to leave M1 out of a block.
+
+M1's prediction is mixed with n-gram and match models that learn from the block, in one of three
+profiles; or M1 is used alone, which is the paper's AC (arXiv 2309.10668, section 2).
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from .._predict import Watch
 from ..models import Model
 from ..prior import Prior
 
-SAMPLES, SAMPLE = 8, 512  # pieces of a block that M1 is tried on, and their bytes
-M1_LIMIT = 10.0  # bits per byte, above what any text takes and below what binaries do
+SAMPLES, SAMPLE = 8, 512  # number and bytes of the pieces of a block that M1 is tried on
+M1_LIMIT = 10.0  # bits per byte: more than any text needs, and less than binaries do
 
 
 class Ac:
     """Arithmetic coding of a block; see ``modes.Mode``."""
 
     def __init__(self, model: Model | None, coding: int, prior: Prior | None = None):
-        """coding: one of ``frame.MIXED``, or AC_PLAIN. A prior is for the former, with a model."""
+        """coding: one of ``frame.MIXED`` or AC_PLAIN. A prior needs one of MIXED, and a model."""
         self._model, self._prior = model, prior
         self._predictor = model.predictor if model else None
         self.coding = coding
@@ -36,7 +37,7 @@ class Ac:
         return None if code is None else (frame.WITHOUT_M1 if alone else frame.CODED, code)
 
     def _m1_helps(self, block: bytes) -> bool:
-        """False for what M1 knows nothing of, such as binaries: it would only cost time."""
+        """False for data that M1 cannot predict, such as binaries, where it would waste time."""
         if len(block) < SAMPLES * SAMPLE:
             return True
         starts = range(0, len(block), len(block) // SAMPLES)

@@ -1,13 +1,14 @@
-"""Equal-Info Windows as a dictionary: its strings and their order are part of the format, its file
-and the cache are not.
+"""Equal-Info Windows as a dictionary.
 
-Coder and M1 start afresh at each window, so what a codeword stands for depends on nothing before
-it: the windows of a width are a fixed dictionary. Up to 20 bits it holds the strings that are the
-most probable ones under M1, which makes windows of more bytes than sharing codewords on the way
-down a tree. It is built once, kept as a file in the user's cache folder under the hash of the
-model, and walked as a trie (kernel/trie.c), at memory speed.
+Its strings and their order are part of the format; its file and the cache are not.
 
-A dictionary may also be counted on texts (tokens/count.py); then the hash is its own.
+Coder and M1 are reset at each window, so what a codeword stands for depends on nothing before it:
+the windows of a width are a fixed dictionary. Up to 20 bits it holds the most probable strings
+under M1, which gives longer windows than dividing the codewords at each step down a tree. It is
+built once, kept in the user's cache folder in a file named by the model's hash, and walked as a
+trie (kernel/trie.c), at memory speed.
+
+A dictionary can also be counted on texts (tokens/count.py); then the hash is its own.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ from ..models import SHIPPED, Model
 
 MAGIC = b"\x8fNW\x01"
 SUFFIX = ".windows"
-# The released dictionaries that are counted, by what their windows are aligned to.
+# Digests of the released counted dictionaries, by what their windows are aligned to.
 COUNTED = {
     None: "ea5bb12c5c32c2470694ceea8c7b2fde0010437c7b14c792cf3757e9c753f4fc",
     "word": "3a4031b63b0b40d2118033494cbed84be342b4ba27f943347d153b678b04bc47",
 }
 
 _tries: dict[tuple[bytes, int], Trie] = {}
-_lock = threading.RLock()  # held while one is built: threads wait for it, not build their own
+_lock = threading.RLock()  # held while one is built, so that other threads wait for it
 
 
 def codewords(width: int) -> int:
-    """Windows of ``width`` bits; from 16 bits on, 16 numbers are left for special tokens."""
+    """The number of windows of ``width`` bits; from 16 bits, 16 are reserved as special tokens."""
     return (1 << width) - (16 if width >= 16 else 0)
 
 
 def check_width(width: int) -> int:
-    """The width. Raises ValueError unless a dictionary may have it."""
+    """Return the width. Raises ValueError unless a dictionary can have it."""
     if not MIN_WINDOW <= width <= MAX_DICTIONARY:
         raise ValueError(
             f"a dictionary has windows of {MIN_WINDOW} to {MAX_DICTIONARY} bits, not of {width}"
@@ -55,14 +56,14 @@ def check_width(width: int) -> int:
 
 
 def aligned(align: str | None) -> bool:
-    """True if windows end before words. Raises ValueError for any other value."""
+    """True for "word", False for None. Raises ValueError for any other value."""
     if align not in (None, "word"):
         raise ValueError(f"windows are aligned to 'word' or not at all, not to {align!r}")
     return align == "word"
 
 
 def cache_folder() -> Path:
-    """Where dictionaries are kept: NZIP_CACHE, else ``nzip`` in the user's cache folder."""
+    """The folder of cached dictionaries: NZIP_CACHE, else ``nzip`` in the user's cache folder."""
     own = os.environ.get("NZIP_CACHE")
     if own:
         return Path(own)
@@ -82,19 +83,22 @@ def _content(lengths: bytearray, last: bytearray) -> bytes:
 
 
 def own_digest(trie: Trie) -> bytes:
-    """What stands for the model's digest where a dictionary comes from none: its own SHA-256."""
+    """The digest of a dictionary that comes from no model: the SHA-256 of its content."""
     return hashlib.sha256(_content(*trie.tables())).digest()
 
 
 def pack(digest: bytes, width: int, lengths: bytearray, last: bytearray) -> bytes:
-    """A dictionary's file: magic, width, the model's digest, then, by zlib, the lengths (uint16,
-    little-endian) and last bytes of all strings in order, and at the end the SHA-256 of it all."""
+    """Make a dictionary's file.
+
+    It holds: magic; width; the model's digest; compressed by zlib, the lengths (uint16,
+    little-endian) and last bytes of all strings in order; the SHA-256 of all of this.
+    """
     data = MAGIC + bytes([width]) + digest + zlib.compress(_content(lengths, last), 9)
     return data + hashlib.sha256(data).digest()
 
 
 def unpack(data: bytes, digest: bytes, width: int) -> Trie:
-    """The dictionary in a file. Raises ValueError if it is not the one of that model and width."""
+    """Read a dictionary's file. Raises ValueError unless it has that digest and width."""
     head = MAGIC + bytes([width]) + digest
     if not data.startswith(head) or hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise ValueError("not this dictionary")
@@ -123,7 +127,7 @@ def _read(digest: bytes, width: int) -> Trie | None:
 
 
 def keep(folder: Path, digest: bytes, width: int, data: bytes) -> None:
-    """Write a dictionary's file under the name by which it is found. Raises OSError."""
+    """Write a dictionary's file under the name that ``find`` looks for. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
         try:
@@ -136,8 +140,10 @@ def keep(folder: Path, digest: bytes, width: int, data: bytes) -> None:
 
 
 def counted(align: str | None) -> tuple[bytes, Trie]:
-    """The released dictionary that was counted for such windows, of 16 bits, and its digest. Raises
-    ValueError and ModelNotFoundError."""
+    """(digest, dictionary) of the released counted dictionary of 16 bits with that alignment.
+
+    Raises ValueError and ModelNotFoundError.
+    """
     aligned(align)
     digest = bytes.fromhex(COUNTED[align])
     trie = find(digest, 16)
@@ -147,8 +153,7 @@ def counted(align: str | None) -> tuple[bytes, Trie]:
 
 
 def find(digest: bytes, width: int) -> Trie | None:
-    """The dictionary of the model with that digest, or of that digest, if it is shipped, kept or in
-    use."""
+    """The dictionary with that digest (a model's or its own) if shipped, cached or in use."""
     with _lock:
         trie = _tries.get((digest, width)) or _read(digest, width)
         if trie is not None:
@@ -157,10 +162,10 @@ def find(digest: bytes, width: int) -> Trie | None:
 
 
 def of_model(model: Model, width: int) -> Trie:
-    """The windows of ``width`` bits, 8 to 20, under a model; built if it is not there, which takes
-    a second for 16 bits.
+    """The dictionary of a model's windows of ``width`` bits, 8 to 20.
 
-    Raises ValueError for another width and ModelFileError for a model whose windows are too long.
+    If it is not cached it is built, which takes a second for 16 bits. Raises ValueError for another
+    width, and ModelFileError for a model whose windows are too long.
     """
     with _lock:
         trie = find(model.digest, width)
@@ -169,7 +174,7 @@ def of_model(model: Model, width: int) -> Trie:
                 lengths, last = _predict.eqinfo_tree(model.predictor, width)
             except OverflowError as error:
                 raise ModelFileError(f"{model.path}: {error}") from error
-            with contextlib.suppress(OSError):  # nothing depends on it
+            with contextlib.suppress(OSError):  # it works without the cache
                 keep(cache_folder(), model.digest, width, pack(model.digest, width, lengths, last))
             trie = _tries[model.digest, width] = Trie(lengths, last)
         return trie

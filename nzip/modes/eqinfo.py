@@ -1,11 +1,12 @@
-"""``eqinfo``: Equal-Info Windows (arXiv 2404.03626, section 3.3). Part of the format
-(docs/format.md).
+"""``eqinfo``: Equal-Info Windows (arXiv 2404.03626, section 3.3).
 
-Windows of exactly W bits, coder and M1 reset at each one. Where the paper pads an arithmetic code
-with zeros, a window of up to 20 bits here is an entry of a dictionary, a longer one a codeword of a
-block arithmetic code (Boncelet 1993): nothing is wasted on padding, and every window decodes to
-exactly one string. M1 may also be reset at every k-th window only, or never (the paper's ablation,
-section 6.1); then all windows are of the second kind.
+Part of the format (docs/format.md).
+
+Windows have exactly W bits, and coder and M1 are reset at each one. Where the paper pads an
+arithmetic code with zeros, a window of up to 20 bits is an entry of a dictionary here, and a longer
+one a codeword of a block arithmetic code (Boncelet 1993): no padding is wasted, and every window
+decodes to exactly one string. M1 can also be reset at every k-th window only, or never (the paper's
+ablation, section 6.1); then all windows are of the second kind.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from . import dictionary
 
 
 class EqInfo:
-    """Windows of ``width`` bits, M1 reset at every ``reset_every``-th (0: never); see
-    ``modes.Mode``."""
+    """Windows of ``width`` bits; see ``modes.Mode``.
+
+    reset_every: windows after which M1 is reset; 0: never.
+    """
 
     coding = frame.EQINFO
 
@@ -63,7 +66,7 @@ class EqInfo:
         return text
 
     def dictionary(self) -> Trie | None:
-        """That of its windows, where they have one."""
+        """The dictionary of its windows; None if they are too wide or M1 is not reset at each."""
         if self._reset_every != 1 or self._width > frame.MAX_DICTIONARY:
             return None
         return dictionary.of_model(self._model, self._width)

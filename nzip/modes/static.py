@@ -1,7 +1,7 @@
-"""``static``: one fixed byte distribution a block, from the block's own counts. Part of the format
-(docs/format.md).
+"""``static``: one fixed byte distribution per block, from the block's own counts.
 
-The paper's StaticAC (arXiv 2404.03626, section 3.2) with the counts sent along.
+Part of the format (docs/format.md). It is the paper's StaticAC (arXiv 2404.03626, section 3.2),
+with the counts stored in each block.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Tokenizers by dictionaries closed under prefixes: lossless for any bytes.
+"""Tokenizers that are lossless for any bytes, by dictionaries that hold all prefixes of an entry.
 
-They are counted on texts, or the Equal-Info Windows of arXiv 2404.03626 under a model.
+A dictionary is counted on texts, or holds the Equal-Info Windows of arXiv 2404.03626 under a model.
 
     >>> from nzip.tokens import Tokenizer
     >>> tokenizer = Tokenizer()
@@ -8,10 +8,10 @@ They are counted on texts, or the Equal-Info Windows of arXiv 2404.03626 under a
     >>> tokenizer.decode(ids)
     'The quick brown fox'
 
-``Tokenizer`` is such a dictionary; ``nzip.tokens.count`` counts one. ``nzip.tokens.tokenizations``
-has the other tokenizations of the paper, and windows too long for a dictionary;
-``nzip.tokens.tokenfile`` writes and reads files of tokens; ``nzip.tokens.export`` writes the
-tokenizer for other programs.
+``Tokenizer`` uses a dictionary, and ``nzip.tokens.count`` counts one. ``nzip.tokens.tokenizations``
+has the paper's other tokenizations, and windows too long for a dictionary;
+``nzip.tokens.tokenfile`` writes and reads token files; ``nzip.tokens.export`` writes a tokenizer
+for other programs.
 """
 
 from .tokenizer import SPECIAL_TOKENS, Tokenizer

@@ -1,4 +1,4 @@
-"""``nzip tokenize`` (and its ``--train``) and ``nzip detokenize``."""
+"""``nzip tokenize``, with and without ``--train``, and ``nzip detokenize``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ def tokenize(
     progress: bool | None = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write the tokens of all documents; the totals.
+    """Write the tokens of all documents to a file; return the totals.
 
-    split, field, column: see ``corpus.Documents``. eos None: end-of-text tokens where there are
-    such, but not in Parquet, where rows keep documents apart. force: replace files. progress: a bar
-    on stderr, None for one if that is a terminal. ``settings``: see ``tokenizations.make``. Raises
-    ValueError if an input would be overwritten, and FileExistsError.
+    split, field, column: see ``corpus.Documents``.
+    eos: end documents with a token. None: if the tokenization has one, but not in Parquet, where
+    rows separate documents.
+    force: replace existing files.
+    progress: show a bar on stderr; None: if stderr is a terminal.
+    settings: see ``tokenizations.make``.
+
+    Raises ValueError if an input would be overwritten, and FileExistsError.
     """
     paths = find_files(paths)
     documents = corpus.Documents(paths, split, field, column)
@@ -51,7 +55,7 @@ def tokenize(
     ):
         for document in documents:
             writer.add(document)
-            watch.done = 0  # what it counted is about to be counted by the documents
+            watch.done = 0  # these bytes are about to be counted in documents.done
     return {
         "file": str(output),
         "documents": writer.documents,
@@ -75,11 +79,14 @@ def train(
     force: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Count a vocabulary on all documents and write it as ``Tokenizer.save`` does; what it is.
-    Raises as ``tokenize``."""
+    """Count a vocabulary on all documents and write it as ``Tokenizer.save`` does.
+
+    Returns what it is: file, size, window, alignment and hash. The parameters and errors are those
+    of ``tokenize`` and ``Tokenizer.train``.
+    """
     paths = find_files(paths)
     if output.suffix != ".json":
-        raise ValueError(f"{output}: a vocabulary's suffix is .json")
+        raise ValueError(f"{output}: a vocabulary's suffix must be .json")
     _check_outputs([output], paths, force)
     documents = corpus.Documents(paths, split, field, column)
     tokenizer = Tokenizer.train(
@@ -97,7 +104,7 @@ def train(
 
 
 def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None:
-    """Raise ValueError if an output is an input, and FileExistsError, before any work."""
+    """Raise ValueError if an output is an input, or FileExistsError, before any work."""
     for path in outputs:
         if path.exists() and any(path.samefile(i) for i in inputs if i != STDIO and i.exists()):
             raise ValueError(f"{path}: an input would be overwritten")
@@ -105,8 +112,11 @@ def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None
 
 
 def detokenize(source: Path, output: Path, split: str = "file", force: bool = False) -> int:
-    """Write the documents of a file of tokens one after another, or with NUL bytes between them;
-    how many there were. force: replace a file. Raises as ``tokenize``."""
+    """Write the documents of a token file to a text file; return how many there were.
+
+    split: "file" writes them one after another, "nul" puts NUL bytes between them. force: replace
+    an existing file. Raises FormatError, ModelNotFoundError, and the errors of ``tokenize``.
+    """
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
     _check_outputs([output], tokenfile.written(source), force)

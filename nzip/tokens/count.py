@@ -1,11 +1,11 @@
 """A dictionary of windows counted on a corpus, instead of computed from a model.
 
-Dictionaries grow and get better in rounds, of which count.h is the kernel. A round parses the text
-by the dictionary there is, counts all strings with which tokens begin, and takes the set, closed
-under prefixes, that would save the most tokens. What a string saves is known for small changes
-only: if all of the dictionary changed at once, tokens would begin elsewhere and the strings would
-not be met. So a string must save much more to come in than to stay, and the dictionary grows in
-steps. Counts and weights are integers: the same corpus gives the same dictionary anywhere.
+The dictionary grows and improves in rounds, whose kernel is count.h. A round parses the text with
+the present dictionary, counts all strings that tokens begin with, and takes the set, closed under
+prefixes, that would save the most tokens. The saving of a string is only known for small changes:
+if the whole dictionary changed at once, tokens would begin elsewhere and the strings would not
+occur. So a string must save much more to enter than to stay, and the dictionary grows in steps.
+Counts and weights are integers: the same corpus gives the same dictionary anywhere.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from .._trie import Trie
 from ..modes import dictionary
 
 LIMIT = 100_000_000  # bytes of text that are counted
-PIECE = 1 << 16  # bytes that are kept or passed over at once
+PIECE = 1 << 16  # bytes that are kept or left out together
 PART = 5  # the first rounds read every fifth piece
 FIRST = 4000  # strings after the first round
-GROWING = (224,) * 20  # how firmly strings stay (of 256), in rounds at which the dictionary grows
-SETTLING = (128, 128, 160, 160, 192, 192, 208, 224, 224, 240, 240)  # and then, on all of the text
-RARE = 16  # a string comes in if it begins a 16th of the tokens that one would on the average
+GROWING = (224,) * 20  # how firmly strings stay (of 256), in rounds in which the dictionary grows
+SETTLING = (128, 128, 160, 160, 192, 192, 208, 224, 224, 240, 240)  # then, on the whole text
+RARE = 16  # a string enters if it begins at least a 16th as many tokens as the average string
 
 
 def sample(documents: Iterable[bytes], limit: int) -> list[bytes]:
-    """Pieces of the documents, at most ``limit`` bytes: all of them, or every second, fourth, ...
-    piece, as far as these are fewer."""
+    """Pieces of the documents, at most ``limit`` bytes: all, or every second, fourth, ... piece."""
     kept: list[bytes] = []
     size, every = 0, 1
     for number, piece in enumerate(_pieces(documents)):
@@ -57,11 +56,11 @@ def count(
     limit: int = LIMIT,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trie:
-    """The dictionary of ``dictionary.codewords(width)`` strings.
+    """Count a dictionary of ``dictionary.codewords(width)`` strings.
 
-    align: as for ``Tokenizer``. limit: bytes of text; of more, pieces of 64 KiB are left out
-    evenly. Memory is some ten bytes for each. say: is told of each round. Raises ValueError for a
-    width out of range or documents without text.
+    align: as for ``Tokenizer``. limit: the most bytes of text, at about ten bytes of memory each;
+    pieces of 64 KiB of a larger corpus are left out evenly. say: called with a line of text after
+    each round. Raises ValueError for a width out of range or documents without text.
     """
     wanted, aligned = dictionary.codewords(dictionary.check_width(width)), dictionary.aligned(align)
     pieces = sample(documents, limit)
@@ -91,12 +90,12 @@ def _round(
     ends = array.array("q", itertools.accumulate(map(len, pieces)))
     least = max(2, len(text) // wanted // RARE)
     lengths, last, tokens = _trie.count_round(trie, text, ends, least, wanted, hold, aligned)
-    say(f"{len(trie):,} strings: {len(text) / tokens:.3f} bytes a token; now {len(last):,}")
+    say(f"{len(trie):,} strings: {len(text) / tokens:.3f} bytes per token; now {len(last):,}")
     return Trie(lengths, last)
 
 
 def _filled(trie: Trie, wanted: int) -> Trie:
-    """What the text is too small for: the shortest strings that are missing, in order."""
+    """Fill a dictionary, for which the text is too small, with the shortest missing strings."""
     strings = {trie.string(number) for number in range(len(trie))}
     for length in itertools.count(2):
         for before in sorted(s for s in strings if len(s) == length - 1):

@@ -1,10 +1,10 @@
 """A ``Tokenizer`` in the formats of other programs.
 
-The dictionary is closed under prefixes, and the encoder's window is the longest entry that the text
-starts with: greedy longest match. RWKV's tokenizer does just that. For Hugging Face's, a regular
+The dictionary is closed under prefixes, and the next window is the longest entry that the text
+begins with: greedy longest match. RWKV's tokenizer does just that. For Hugging Face's, a regular
 expression that follows the dictionary's trie cuts the text into windows, each of which is then a
-word of the vocabulary: its time grows with the text's length, as WordPiece's, which also means
-longest match, does not.
+word of the vocabulary. It takes time linear in the length of the text, unlike their WordPiece,
+which also does longest match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def byte_characters() -> list[str]:
 def _check(tokenizer: Tokenizer) -> None:
     if tokenizer.align is not None or tokenizer.lookahead:
         raise ValueError(
-            "windows that are aligned or looked ahead for are no longest match; other programs"
+            "windows that are aligned or looked ahead for are not the longest match; other programs"
             " cannot make them"
         )
 
@@ -45,10 +45,10 @@ def _trie(strings: list[bytes]) -> Node:
 
 
 def _pattern(node: Node, characters: list[str]) -> str:
-    """A regular expression for the longest string that goes down from a node, maybe none.
+    """A regular expression for the longest path down from a node, which may be empty.
 
-    Where a node has many children, halves of them are told apart by looking ahead, so that a match
-    takes few trials a byte.
+    If a node has many children, they are split in halves that a lookahead tells apart, so that a
+    match takes few attempts per byte.
     """
 
     def escaped(byte: int) -> str:
@@ -75,10 +75,10 @@ def _pattern(node: Node, characters: list[str]) -> str:
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The content of a ``tokenizer.json`` for Hugging Face ``tokenizers``: the same numbers.
+    """The content of a ``tokenizer.json`` for Hugging Face ``tokenizers``, with the same numbers.
 
-    There, unlike here, text that spells a special token becomes that token, unless the program that
-    uses it sets ``encode_special_tokens``.
+    Unlike here, text that spells a special token becomes that token, unless the program that uses
+    it sets ``encode_special_tokens``. Raises ValueError for windows with alignment or lookahead.
     """
     _check(tokenizer)
     characters = byte_characters()
@@ -119,13 +119,16 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def save_tokenizer_json(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
-    """Write a ``tokenizer.json``."""
+    """Write ``tokenizer_json`` to a file. Raises ValueError, and OSError."""
     Path(path).write_text(json.dumps(tokenizer_json(tokenizer), ensure_ascii=False), "utf-8")
 
 
 def to_transformers(tokenizer: Tokenizer) -> Any:
-    """A fast tokenizer of Hugging Face ``transformers`` that gives the same numbers, also for text
-    that spells a special token."""
+    """Make a fast tokenizer of Hugging Face ``transformers`` that gives the same numbers.
+
+    That includes text that spells a special token. Raises ValueError for windows with alignment or
+    lookahead, and ImportError without ``transformers``.
+    """
     from tokenizers import Tokenizer as Fast
     from transformers import PreTrainedTokenizerFast
 
@@ -142,8 +145,11 @@ def to_transformers(tokenizer: Tokenizer) -> Any:
 
 
 def save_rwkv(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
-    """Write a vocabulary file in the form of RWKV's "World" tokenizer: a line ``number string
-    bytes`` each. There the number 0 ends a text, so all numbers are one higher than here."""
+    """Write a vocabulary file for RWKV's "World" tokenizer: lines of ``number string bytes``.
+
+    There the number 0 ends a text, so all numbers are one higher than here. Raises ValueError for
+    windows with alignment or lookahead, and OSError.
+    """
     _check(tokenizer)
     lines = []
     for number, entry in enumerate(tokenizer.vocabulary(), 1):

@@ -1,6 +1,6 @@
-"""Files of tokens: ``.bin`` with Megatron's ``.idx``, ``.npy`` and Parquet, and back to text.
+"""Token files: ``.bin`` with Megatron's ``.idx``, ``.npy`` and Parquet, and back to text.
 
-Beside the tokens lies ``NAME.json``: the settings that made them, and the totals. ``.bin`` holds
+Next to the tokens ``NAME.json`` holds the settings that made them, and the totals. ``.bin`` holds
 little-endian uint8 or uint16 and nothing else, as nanoGPT reads it with ``numpy.memmap``.
 """
 
@@ -23,7 +23,7 @@ FORMAT = "nzip-tokens-1"
 SUFFIXES = (".bin", ".npy", ".parquet")
 INDEX_MAGIC = b"MMIDIDX\0\0"
 INDEX_TYPES = {8: 1, 16: 8}  # Megatron's codes of uint8 and uint16
-ROWS = 1024  # documents of a Parquet row group
+ROWS = 1024  # documents per Parquet row group
 
 
 def _little(code: str, numbers: list[int]) -> bytes:
@@ -34,16 +34,17 @@ def _little(code: str, numbers: list[int]) -> bytes:
 
 
 def written(path: Path) -> list[Path]:
-    """The files that ``Writer`` makes for that name."""
+    """The files that ``Writer`` makes for a path."""
     beside = {".bin": (".json", ".idx"), ".npy": (".json",)}.get(path.suffix, ())
     return [path, *(path.with_suffix(suffix) for suffix in beside)]
 
 
 class Writer:
-    """Writes documents' tokens to a file by its suffix; the files appear when all is written.
+    """Writes documents' tokens to a file in the format that its suffix names.
 
-    eos: put the tokens that end a document after each one. replace: files that are there may be
-    replaced. Use it in a ``with`` statement.
+    Use it in a ``with`` statement; the files appear at its end. eos: add the tokens that end a
+    document after each one. replace: whether existing files may be replaced. Raises ValueError for
+    another suffix, or ``eos`` without such tokens; then FileExistsError and other OSErrors.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Writer:
         self.path, self.tokenization = path, tokenization
         self.tokens = self.bytes = 0
         self._lengths: list[int] = []  # tokens of each document
-        self._sizes: list[int] = []  # bytes of each
+        self._sizes: list[int] = []  # bytes of each document
         self._eos = (tokenization.eos or b"") if eos else b""
         self._about = {"format": FORMAT, **tokenization.settings, "eos": eos}
         self._replace = replace
@@ -67,7 +68,7 @@ class Writer:
     def __enter__(self) -> Writer:
         self._out = self._stack.enter_context(atomic_output(self.path, replace=self._replace))
         if self.path.suffix == ".npy":
-            self._out.write(bytes(128))  # the header, when the length is known
+            self._out.write(bytes(128))  # room for the header, written when the length is known
         elif self.path.suffix == ".parquet":
             self._open_parquet()
         return self
@@ -113,7 +114,7 @@ class Writer:
 
     def _write_beside(self) -> None:
         if self.path.suffix == ".parquet":
-            return  # it holds all of this itself
+            return  # the file itself holds all of this
         about = {
             **self._about,
             "documents": len(self._lengths),
@@ -128,7 +129,7 @@ class Writer:
                 self._write_index(out)
 
     def _write_index(self, out: IO[bytes]) -> None:
-        """Megatron-LM's index: a sequence for each document."""
+        """Write Megatron-LM's index, with a sequence for each document."""
         count, places, at = len(self._lengths), [], 0
         for length in self._lengths:
             places.append(at)
@@ -166,16 +167,22 @@ class Writer:
 
 
 def read_documents(path: Path) -> Iterator[bytes]:
-    """The documents of a file that ``Writer`` made. Raises FormatError, ModelNotFoundError."""
+    """Yield the documents of a file that ``Writer`` made.
+
+    Raises FormatError, ModelNotFoundError and OSError.
+    """
     tokenization, rows = read_tokens(path)
     for tokens, size in rows:
         yield tokenization.decode(tokens, size)
 
 
 def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
-    """(how they were made, each document's tokens without an end mark and its bytes). Raises
-    FormatError, ModelNotFoundError and OSError."""
-    path.stat()  # so that this one is named, not what should lie beside it
+    """Read a file that ``Writer`` made.
+
+    Returns its tokenization, and an iterator over (tokens without an end mark, bytes of text) of
+    each document. Raises FormatError, ModelNotFoundError and OSError.
+    """
+    path.stat()  # so that an error names this file, not the one next to it
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -197,22 +204,22 @@ def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
 
 
 def _about(text: bytes, path: Path) -> dict[str, Any]:
-    """The settings and totals that ``Writer`` noted."""
+    """The settings and totals that ``Writer`` stored."""
     try:
         about: dict[str, Any] = json.loads(text)
         if about["format"] != FORMAT:
             raise ValueError("another format")
     except MALFORMED as error:
-        raise FormatError(f"{path}: not about a file of tokens: {error}") from error
+        raise FormatError(f"{path}: not the description of a token file: {error}") from error
     return about
 
 
 def _rows(path: Path, sizes: list[int], width: int) -> Iterator[tuple[bytes, int]]:
-    """Each document's tokens and bytes."""
+    """Yield the tokens of each document, and its number of bytes."""
     lengths = _index(path) if path.suffix == ".bin" else None
     if lengths is None or len(lengths) != len(sizes):
         if len(sizes) != 1:
-            raise FormatError(f"{path}: where its documents end is not known")
+            raise FormatError(f"{path}: it is not known where its documents end")
         lengths = [None]
     with path.open("rb") as stream:
         if path.suffix == ".npy":
@@ -228,7 +235,7 @@ def _parquet_rows(file: Any, width: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _index(path: Path) -> list[int | None]:
-    """Tokens of each document, from Megatron's index."""
+    """The number of tokens of each document, from Megatron's index."""
     data = path.with_suffix(".idx").read_bytes()
     count = struct.unpack_from("<Q", data, 18)[0] if len(data) >= 34 else 0
     if data[:9] != INDEX_MAGIC or len(data) != 34 + 4 * count + 8 * count + 8 * (count + 1):

@@ -1,9 +1,9 @@
-"""The tokenizations of arXiv 2404.03626 side by side: a document's bytes to tokens and back.
+"""The tokenizations of arXiv 2404.03626 side by side: from a document's bytes to tokens and back.
 
-By name (``make``): ``counted`` (windows of a dictionary counted on texts, not the paper's),
-``eqinfo`` (section 3.3), ``ac`` (M1 and an arithmetic coder for the whole document), ``static``
-(fixed byte frequencies in M1's place), ``gzip`` and ``bytes``. Tokens are the code's bits in groups
-of 8 or 16, the highest bit first.
+``make`` knows them by name: ``counted`` (windows of a dictionary counted on texts, not in the
+paper), ``eqinfo`` (section 3.3), ``ac`` (M1 and an arithmetic coder for the whole document),
+``static`` (fixed byte frequencies instead of M1), ``gzip`` and ``bytes``. Tokens are the code's
+bits in groups of 8 or 16, highest bit first.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ STATIC_ONE = 65536  # what byte frequencies add up to
 
 
 class Tokenization(Protocol):
-    """How documents become tokens. ``settings`` is all that is needed to undo it."""
+    """How documents become tokens; ``settings`` is all that is needed to undo it."""
 
-    token_bits: int
-    settings: dict[str, Any]
-    watch: _predict.Watch | None  # follows encode(), where that takes long
+    token_bits: int  # 8 or 16
+    settings: dict[str, Any]  # can be written as JSON
+    watch: _predict.Watch | None  # follows encode(), if it takes long
 
     @property
     def vocab_size(self) -> int:
-        """Numbers that may occur."""
+        """The number of tokens."""
 
     @property
     def eos(self) -> bytes | None:
-        """The end-of-document tokens, little-endian, or None."""
+        """The tokens that end a document, little-endian; None if there are none."""
 
     def encode(self, document: bytes) -> bytes:
-        """The tokens of a document, little-endian."""
+        """Encode a document to tokens, little-endian."""
 
     def decode(self, tokens: bytes, size: int) -> bytes:
-        """A document of ``size`` bytes from its tokens. Raises FormatError."""
+        """Decode a document of ``size`` bytes. Raises FormatError for tokens of no such
+        document."""
 
 
 def swap(tokens: bytes, token_bits: int) -> bytes:
-    """Tokens from big-endian to little-endian, or back."""
+    """Turn tokens from big-endian to little-endian, or back."""
     if token_bits == 8:
         return tokens
     words = array.array("H", tokens)
@@ -63,7 +64,7 @@ def swap(tokens: bytes, token_bits: int) -> bytes:
 
 
 class _Coded:
-    """Tokens cut from a code's bits; the last is filled up with zeros."""
+    """Tokens cut from a code's bits; the last one is padded with zeros."""
 
     name: str  # on command lines and in settings
     eos: bytes | None = None
@@ -85,15 +86,15 @@ class _Coded:
 
     def decode(self, tokens: bytes, size: int) -> bytes:
         if size < 0 or len(tokens) % (self.token_bits // 8):
-            raise FormatError("tokens of no document")
+            raise FormatError("not the tokens of a document")
         text = self._text(swap(tokens, self.token_bits), size) if size else b""
         if len(text) != size:
-            raise FormatError("tokens of another document")
+            raise FormatError("not the tokens of this document")
         return text
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], bits: int) -> _Coded:
-        """What has these ``settings``. Raises MALFORMED and ModelNotFoundError."""
+        """The tokenization with these ``settings``. Raises MALFORMED and ModelNotFoundError."""
         return cls(bits, {})
 
     def _code(self, document: bytes) -> bytes:
@@ -104,9 +105,9 @@ class _Coded:
 
 
 class Windows(_Coded):
-    """Windows of ``window`` bits, each one or several tokens, by a dictionary where there is one.
+    """Windows of ``window`` bits, each of one or more tokens, by a dictionary if there is one.
 
-    align, lookahead: as for ``Tokenizer``. From 16 bits on the window with the number 2^W - 16 ends
+    align, lookahead: as for ``Tokenizer``. From 16 bits, the window with the number 2^W - 16 ends
     documents.
     """
 
@@ -127,13 +128,13 @@ class Windows(_Coded):
         self._trie, self._window = trie, window
         self._align, self._lookahead = dictionary.aligned(align), lookahead
         if window >= 16:
-            number = dictionary.codewords(window)  # the first after them
+            number = dictionary.codewords(window)  # the first special token
             self.eos = swap(number.to_bytes(window // 8, "big"), token_bits)
 
     def _code(self, document: bytes) -> bytes:
         assert self._trie is not None
         if self._lookahead:
-            # Windows of whole tokens that have a dictionary are of 8 or 16 bits.
+            # Windows that are whole tokens and have a dictionary have 8 or 16 bits.
             numbers = array.array("H", self._trie.encode(document, False, True))
             if self._window == 8:
                 return bytes(numbers)
@@ -142,7 +143,7 @@ class Windows(_Coded):
             return numbers.tobytes()
         room = len(document) * self._window // 8
         code = self._trie.encode_bits(self._window, document, self._align, room)
-        assert code is not None  # a window holds a byte at least
+        assert code is not None  # a window holds at least one byte
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
@@ -153,7 +154,7 @@ class Windows(_Coded):
             raise FormatError(str(error)) from error
 
     def decode_all(self, tokens: bytes) -> bytes:
-        """The text of whole windows, however long it is; up to the first that no encoder writes."""
+        """Decode whole windows to all of their text, up to the first that no encoder writes."""
         code = swap(tokens, self.token_bits)
         width = self._window // 8
         code = code[: len(code) // width * width]
@@ -184,13 +185,13 @@ class Windows(_Coded):
 
 
 class Vocabulary(Windows):
-    """The windows of a tokenizer's dictionary that was counted."""
+    """The windows of a tokenizer with a counted dictionary."""
 
     name = "counted"
 
     def __init__(self, tokenizer: Tokenizer, token_bits: int = 16):
         settings = {"digest": tokenizer.digest.hex()}
-        if dictionary.find(tokenizer.digest, tokenizer.window) is None:  # it is not released
+        if dictionary.find(tokenizer.digest, tokenizer.window) is None:  # not a released one
             settings["vocabulary"] = tokenizer.to_json()
         super().__init__(
             tokenizer.trie,
@@ -216,8 +217,8 @@ class Vocabulary(Windows):
 class EqInfo(Windows):
     """Windows of ``window`` bits (8 to 64) under M1.
 
-    reset_every: windows after which M1 starts afresh; 0: never. align, lookahead: for windows of at
-    most 20 bits with a reset at each one, which have a dictionary.
+    reset_every: windows after which M1 is reset; 0: never. align, lookahead: only for windows with
+    a dictionary, that is, of at most 20 bits and with a reset at each one.
     """
 
     name = "eqinfo"
@@ -254,7 +255,7 @@ class EqInfo(Windows):
     @classmethod
     def from_settings(cls, settings: dict[str, Any], bits: int) -> EqInfo:
         window, every = int(settings["window"]), int(settings["reset_every"])
-        lookahead = bool(settings.get("lookahead"))  # older files have none
+        lookahead = bool(settings.get("lookahead"))  # missing in older files
         return cls(_model(settings), window, bits, every, settings["align"], lookahead)
 
     def _code(self, document: bytes) -> bytes:
@@ -269,7 +270,7 @@ class EqInfo(Windows):
             self._reset_every,
             watch=self.watch,
         )
-        assert code is not None  # a window holds a byte at least
+        assert code is not None  # a window holds at least one byte
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
@@ -292,7 +293,7 @@ class EqInfo(Windows):
 
 
 class Ac(_Coded):
-    """One arithmetic code a document, by M1 alone."""
+    """One arithmetic code per document, by M1 alone."""
 
     name = "ac"
 
@@ -306,7 +307,7 @@ class Ac(_Coded):
         return cls(_model(settings), bits)
 
     def _code(self, document: bytes) -> bytes:
-        # A byte costs at most 8 bits of probability 2^-16 each.
+        # A byte costs at most 16 bytes: 8 bits with a probability of 2^-16 each.
         room = 15 * len(document) + 64
         code = _predict.ac_encode(self._model.predictor, False, document, room, watch=self.watch)
         assert code is not None
@@ -316,7 +317,7 @@ class Ac(_Coded):
         return _predict.ac_decode(self._model.predictor, False, code, size)
 
     def bits(self, document: bytes) -> list[float]:
-        """What each byte of the document costs."""
+        """The cost of each byte of the document, in bits."""
         p1 = array.array(
             "H", bytes(_predict.ac_probabilities(self._model.predictor, False, document))
         )
@@ -329,9 +330,9 @@ class Ac(_Coded):
 
 
 class Static(_Coded):
-    """One arithmetic code a document, under fixed frequencies of the bytes.
+    """One arithmetic code per document, under fixed byte frequencies.
 
-    frequencies: 256 numbers of at least 1 that add up to 65,536; ``frequencies`` makes them.
+    frequencies: 256 numbers of at least 1 that add up to 65,536, as ``frequencies`` returns.
     """
 
     name = "static"
@@ -356,7 +357,7 @@ class Static(_Coded):
 
 
 def frequencies(documents: Iterable[bytes]) -> list[int]:
-    """Frequencies of the bytes of a corpus, for ``Static``."""
+    """The byte frequencies of a corpus, for ``Static``."""
     counts = [0] * 256
     for document in documents:
         for value, count in enumerate(_histogram(document)):
@@ -429,7 +430,7 @@ KINDS: dict[str, type[_Coded]] = {
 
 
 def from_settings(settings: dict[str, Any]) -> Tokenization:
-    """The tokenization that ``settings`` describes. Raises FormatError, ModelNotFoundError."""
+    """The tokenization with these ``settings``. Raises FormatError and ModelNotFoundError."""
     try:
         name, bits = settings["tokenization"], int(settings["token_bits"])
         if name in KINDS:
@@ -453,12 +454,16 @@ def make(
     lookahead: bool = False,
     vocabulary: Path | None = None,
 ) -> Tokenization:
-    """The tokenization of that name; None stands for its default. Raises ValueError."""
+    """Make the tokenization of that name; None means the default of each setting.
+
+    documents: the input, from which "static" counts its frequencies. vocabulary: a file that
+    ``Tokenizer.save`` wrote, for "counted". Raises ValueError.
+    """
     if vocabulary is not None and name != "counted":
-        raise ValueError("a vocabulary is a counted one, no other tokenization's")
+        raise ValueError("a vocabulary is for the tokenization counted only")
     if name == "counted":
         if model is not None or reset_every != 1:
-            raise ValueError("counted windows need no model: --tokenization eqinfo")
+            raise ValueError("counted windows use no model; use --tokenization eqinfo")
         if vocabulary is not None:
             tokenizer = Tokenizer.load(vocabulary, lookahead=lookahead)
             if align not in (None, tokenizer.align):
@@ -472,9 +477,9 @@ def make(
         width = window or frame.DEFAULT_WINDOW
         return EqInfo(m1, width, token_bits or 16, reset_every, align, lookahead)
     if window is not None or reset_every != 1 or align is not None or lookahead:
-        raise ValueError("windows, their resets, alignment and lookahead are of counted and eqinfo")
+        raise ValueError("windows, resets, alignment and lookahead are for counted and eqinfo only")
     if model is not None and name != "ac":
-        raise ValueError(f"{name} has no model")
+        raise ValueError(f"{name} uses no model")
     bits = token_bits or 8
     if name == "ac":
         return Ac(models.load(model), bits)

@@ -1,4 +1,4 @@
-"""The tokenizer that a user holds: text to numbers and back, by the dictionary of windows."""
+"""``Tokenizer``: from text to numbers and back, by a dictionary of windows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "nzip-tokenizer-1"
-COUNTED = "counted"  # the released dictionaries that are counted
-EQINFO = "eqinfo"  # the windows of the released M1 for them
-# The numbers after the windows, in order. They are numbers only: text that spells one stays text.
+COUNTED = "counted"  # the released counted dictionaries
+EQINFO = "eqinfo"  # the windows under the released M1 for windows
+# Names of the numbers after the windows, in order. Text that spells such a name stays text.
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|pad|>",
@@ -36,21 +36,22 @@ SPECIAL_TOKENS = (
 
 
 def _utf8(text: str | bytes) -> bytes:
-    """Text as bytes; lone surrogates, which UTF-8 has no form for, as three bytes each."""
+    """Text as bytes; lone surrogates, which have no form in UTF-8, become three bytes each."""
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
 
 class Tokenizer:
-    """One token for each window of ``window`` bits.
+    """Turns text into tokens, one per dictionary entry ("window"), and back.
 
-    model: "counted" for the released dictionaries that are counted on texts, of 16 bits; "eqinfo",
-    or name or path of an M1, for the windows that are the most probable under it. window: 8 to 20
-    bits; up to 16 the tokens fit uint16. align: "word" ends windows where a word begins, as far as
-    one such place is within the window. lookahead: as few tokens as there can be, instead of the
-    longest one each time; not with ``align``. A text is bytes, or a str, which is taken as UTF-8.
-    From 16 bits on there are special tokens: SPECIAL_TOKENS.
+    model: "counted" for the released dictionaries counted on texts, with windows of 16 bits;
+    "eqinfo", or the name or path of an M1, for the most probable windows under that model.
+    window: 8 to 20 bits; up to 16 the tokens fit in uint16.
+    align: "word" ends a window where a word begins, if a word begins within it; None does not.
+    lookahead: use as few tokens as possible instead of the longest each time; not with ``align``.
 
-    Raises ModelNotFoundError, ModelFileError, and ValueError for a setting out of range.
+    A text is bytes, or a str, which is encoded as UTF-8. From 16 bits there are special tokens:
+    SPECIAL_TOKENS. A tokenizer never changes; threads may share it. Raises ModelNotFoundError,
+    ModelFileError, and ValueError for a setting out of range.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Tokenizer:
     ):
         if model == COUNTED:
             if window != 16:
-                raise ValueError("other windows than those of 16 bits are a model's: eqinfo")
+                raise ValueError("counted windows have 16 bits; for others use the model eqinfo")
             digest, trie = dictionary.counted(align)
             self._set(trie, COUNTED, digest, window, align, lookahead)
         else:
@@ -83,12 +84,16 @@ class Tokenizer:
         limit: int = count.LIMIT,
         say: Callable[[str], None] = lambda text: None,
     ) -> Tokenizer:
-        """A tokenizer whose dictionary is counted on a corpus of documents. That takes some minutes
-        for 100 MB; the same corpus gives the same dictionary.
+        """Count a dictionary on a corpus of documents and return its tokenizer.
 
-        limit: bytes that are counted at most, and some ten bytes of memory for each; of a larger
-        corpus pieces are left out evenly. say: is told of each round. Raises ValueError for
-        documents without text or a setting out of range.
+        It takes a few minutes for 100 MB. The same corpus gives the same dictionary.
+
+        name: kept in saved files. window, align, lookahead: as for Tokenizer.
+        limit: the most bytes that are counted, at about ten bytes of memory each; pieces of a
+        larger corpus are left out evenly.
+        say: called with a line of text after each round.
+
+        Raises ValueError for documents without text or a setting out of range.
         """
         trie = count.count(map(_utf8, corpus), window, align, limit, say)
         return cls._made(trie, name, dictionary.own_digest(trie), window, align, lookahead)
@@ -143,24 +148,33 @@ class Tokenizer:
     # ==== Encoding =============================================================================
 
     def encode(self, text: str | bytes, *, add_eos: bool = False) -> list[int]:
-        """The tokens of a text; with ``add_eos`` the end-of-text token after them."""
+        """Encode a text; ``add_eos`` adds the end-of-text token.
+
+        Raises ValueError for ``add_eos`` with windows of less than 16 bits.
+
+        >>> from nzip.tokens import Tokenizer
+        >>> tokenizer = Tokenizer()
+        >>> ids = tokenizer.encode("The quick brown fox", add_eos=True)
+        >>> [tokenizer.id_to_bytes(number) for number in ids]
+        [b'The ', b'quick ', b'brown ', b'fox', b'']
+        """
         numbers = array.array(self._code, self.encode_packed(_utf8(text)))
         return [*numbers, self.eos_id] if add_eos else numbers.tolist()
 
     def encode_to_numpy(self, text: str | bytes) -> np.ndarray:
-        """The tokens of a text, uint16 (uint32 for windows of more than 16 bits)."""
+        """Encode a text to an array of uint16 (uint32 for windows of more than 16 bits)."""
         import numpy as np
 
         return np.frombuffer(self.encode_packed(_utf8(text)), self.dtype)
 
     def encode_packed(self, text: bytes) -> bytes:
-        """The tokens of a text as this machine's numbers, two bytes each (four above 16 bits)."""
+        """Encode a text to numbers in native byte order, two bytes each (four above 16 bits)."""
         return self.trie.encode(text, self._aligned, self.lookahead)
 
     def encode_batch(
         self, texts: Iterable[str | bytes], *, add_eos: bool = False
     ) -> list[list[int]]:
-        """The tokens of each text."""
+        """Encode several texts; the same as encode() for each, but faster."""
         data = [_utf8(text) for text in texts]
         ends = array.array("q", itertools.accumulate(map(len, data)))
         packed, stops = self.trie.encode_many(
@@ -171,8 +185,10 @@ class Tokenizer:
         return [numbers[a:b] for a, b in itertools.pairwise(bounds)]
 
     def encode_arrow(self, column: pa.Array | pa.ChunkedArray, *, add_eos: bool = False) -> Any:
-        """The tokens of a column of strings or binaries: a pyarrow array of lists of uint16 (or
-        uint32), null where the text is. No Python object is made for a token or a text."""
+        """Encode a column of strings or binaries, without a Python object per token or text.
+
+        Returns a pyarrow array of lists of uint16 (or uint32), null where the text is.
+        """
         import numpy as np
         import pyarrow as pa
 
@@ -199,7 +215,7 @@ class Tokenizer:
         return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values, mask=missing)
 
     def encode_with_offsets(self, text: str | bytes) -> tuple[list[int], list[int]]:
-        """The tokens of a text, and the byte at which each begins (in UTF-8, for a str)."""
+        """Encode a text: (tokens, the byte at which each begins); in UTF-8 for a str."""
         packed = self.encode_packed(_utf8(text))
         lengths = array.array("I", bytes(self.trie.lengths(packed)))
         offsets = list(itertools.accumulate(lengths, initial=0))[:-1]
@@ -208,8 +224,10 @@ class Tokenizer:
     # ==== Decoding =============================================================================
 
     def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
-        """The bytes that tokens stand for; special tokens stand for none. Raises ValueError for a
-        number that is no token."""
+        """Decode tokens to bytes; special tokens decode to nothing.
+
+        Raises ValueError for a number that is not a token.
+        """
         first = len(self.trie)
         try:  # the common case: windows only
             if getattr(ids, "dtype", None) == self.dtype:
@@ -220,20 +238,30 @@ class Tokenizer:
         kept = []
         for number in ids:
             if not 0 <= number < self.vocab_size:
-                raise ValueError(f"{number} is no token; there are {self.vocab_size}")
+                raise ValueError(f"{number} is not a token; there are {self.vocab_size}")
             if number < first:
                 kept.append(int(number))
         return self.trie.decode(array.array(self._code, kept).tobytes())
 
     def decode(self, ids: Sequence[int] | np.ndarray, errors: str = "replace") -> str:
-        """The same as text. ``errors`` is that of bytes.decode: tokens may end inside a
-        character."""
+        """Decode tokens to text.
+
+        errors: as for ``bytes.decode``, since tokens can end inside a character. Raises ValueError
+        for a number that is not a token, and UnicodeDecodeError with ``errors="strict"``.
+
+        >>> from nzip.tokens import Tokenizer
+        >>> tokenizer = Tokenizer()
+        >>> tokenizer.decode(tokenizer.encode("naïve"))
+        'naïve'
+        >>> tokenizer.decode(tokenizer.encode("naïve".encode()[:3]))
+        'na�'
+        """
         return self.decode_bytes(ids).decode("utf-8", errors)
 
     def decode_batch(
         self, batch: Iterable[Sequence[int] | np.ndarray], errors: str = "replace"
     ) -> list[str]:
-        """The text of each list of tokens."""
+        """Decode each sequence of tokens to text; see decode()."""
         return [self.decode(ids, errors) for ids in batch]
 
     # ==== Vocabulary ===========================================================================
@@ -245,46 +273,46 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Numbers that may occur: windows and special tokens."""
+        """The number of tokens: windows and special tokens."""
         return len(self.trie) + len(self.special_tokens)
 
     @property
     def special_tokens(self) -> dict[str, int]:
-        """Names and numbers of the special tokens."""
+        """The numbers of the special tokens by name; empty below 16 bits."""
         if self.window < 16:
             return {}
         return {name: len(self.trie) + k for k, name in enumerate(SPECIAL_TOKENS)}
 
     @property
     def eos_id(self) -> int:
-        """The end-of-text token, put between documents. Raises ValueError below 16 bits."""
+        """The number of the end-of-text token. Raises ValueError below 16 bits."""
         if self.window < 16:
             raise ValueError("windows of less than 16 bits leave no room for special tokens")
         return len(self.trie)
 
     def id_to_bytes(self, number: int) -> bytes:
-        """What a token stands for; b"" for a special one. Raises IndexError for another number."""
+        """The bytes of a token; b"" for a special one. Raises IndexError if there is none."""
         if len(self.trie) <= number < self.vocab_size:
             return b""
         if number < 0:
-            raise IndexError(f"no codeword {number}")
+            raise IndexError(f"{number} is not a codeword")
         return self.trie.string(number)
 
     def bytes_to_id(self, text: bytes) -> int:
-        """The token that stands for exactly these bytes. Raises KeyError if there is none."""
+        """The token of exactly these bytes. Raises KeyError if there is none."""
         numbers = array.array(self._code, self.trie.encode(text))
         if len(numbers) != 1:
             raise KeyError(text)
         return numbers[0]
 
     def vocabulary(self) -> list[bytes]:
-        """What every window stands for, in the order of the numbers."""
+        """The bytes of every window, in the order of their numbers."""
         return [self.trie.string(k) for k in range(len(self.trie))]
 
     # ==== Keeping ==============================================================================
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Small and the same everywhere, as long as the dictionary can be had from its hash.
+        # Small and the same everywhere, if the dictionary can be found by its hash.
         if dictionary.find(self.digest, self.window) is not None:
             settings = (self.window, self.align, self.lookahead)
             return Tokenizer._by_digest, (self.name, self.digest, *settings)
@@ -292,11 +320,11 @@ class Tokenizer:
         return make, (self.to_json(),)
 
     def packed(self) -> bytes:
-        """The dictionary as a file of its own (modes.dictionary.pack)."""
+        """The content of a dictionary file, as ``modes.dictionary.pack`` makes it."""
         return dictionary.pack(self.digest, self.window, *self.trie.tables())
 
     def to_json(self) -> str:
-        """What ``save`` writes."""
+        """Return the JSON text that ``save`` writes."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -309,17 +337,26 @@ class Tokenizer:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer as one file, which needs no model to be loaded."""
+        """Write the tokenizer to one JSON file, which ``load`` reads without any model.
+
+        ``lookahead`` is not stored. Raises OSError.
+        """
         Path(path).write_text(self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, lookahead: bool = False) -> Tokenizer:
-        """A saved tokenizer. Raises FormatError, and ValueError as the constructor does."""
+        """Load a saved tokenizer.
+
+        Raises OSError, FormatError, and ValueError for ``lookahead`` with aligned windows.
+        """
         return cls.from_json(Path(path).read_bytes(), lookahead=lookahead)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, lookahead: bool = False) -> Tokenizer:
-        """What ``to_json`` gave. Raises as ``load``."""
+        """Make a tokenizer from the result of ``to_json``.
+
+        Raises FormatError, and ValueError for ``lookahead`` with aligned windows.
+        """
         try:
             content = json.loads(text)
             if content["format"] != FORMAT:

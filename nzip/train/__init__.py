@@ -1,1 +1,1 @@
-"""Training M1 with torch: data, model, loop and integer export (needs the ``train`` extra)."""
+"""Trains M1 with torch: data, model, loop and integer export (needs the ``train`` extra)."""

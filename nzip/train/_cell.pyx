@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""M1's training on a CPU, but for its matrix products: thin over train/cell.h and train/rows.h.
+"""M1's training on a CPU without its matrix products: a thin binding of train/cell.h and train/rows.h.
 
-Arguments are addresses of contiguous arrays (0 for NULL), whose types and shapes the headers give.
-The GIL is released.
+Arguments are addresses of contiguous arrays (0 for NULL), whose types and shapes are in the headers.
+The functions run without the GIL.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -44,12 +44,12 @@ cdef extern from "train/rows.h" nogil:
     void nz_rows_update(const nz_places *, float *, float *, int32_t *, const float *, const int32_t *,
                         size_t, float) noexcept nogil
 
-TRAIL = sizeof(nz_trail)  # bytes of what is known of a lane's text
-CANDIDATES = sizeof(nz_candidates)
+TRAIL = sizeof(nz_trail)  # bytes of a lane's history
+CANDIDATES = sizeof(nz_candidates)  # bytes per bucket that count() needs
 
 
 cdef class Shape:
-    """Sizes of a step's arrays, and how activations are stored."""
+    """Sizes of a step's arrays, and how activations are stored; see train/cell.h."""
 
     cdef nz_shape s
 

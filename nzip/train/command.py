@@ -1,4 +1,4 @@
-"""``nzip train``: text in, a model file out."""
+"""``nzip train``: makes a model file from text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def window_starts(name: str) -> Cuts:
-    """Where every second window of 16 bits begins, under the model ``name``."""
+    """A function that finds where every second window of 16 bits under a model begins in a text."""
     import numpy as np
 
     from ..modes import dictionary
@@ -36,7 +36,7 @@ def window_starts(name: str) -> Cuts:
 
 
 def parse_weights(option: str, text: str | None) -> dict[str, float] | None:
-    """``wiki=20,code=12`` as numbers by source. Raises ValueError."""
+    """Read ``wiki=20,code=12`` as numbers by source. Raises ValueError."""
     if text is None:
         return None
     weights = {}
@@ -52,7 +52,7 @@ def parse_weights(option: str, text: str | None) -> dict[str, float] | None:
 
 
 def _model_file(path: Path) -> Path:
-    """The path with the suffix of model files. Raises FileNotFoundError without its folder."""
+    """The path with the suffix of model files. Raises FileNotFoundError if there is no folder."""
     if path.suffix != models.SUFFIX:
         path = path.with_name(path.name + models.SUFFIX)
     if not path.parent.is_dir():
@@ -85,16 +85,21 @@ def run(
     device: str | None,
     threads: int | None,
 ) -> None:
-    """Train M1 and write it to ``output``; progress on stderr.
+    """Train M1 and write it to ``output``, with progress on stderr.
 
-    start: the name or file of a model to go on from, with more blocks if ``size`` has more; without
-    it one of SIZES is trained anew. tables: the name or file of tables that are used as they are;
-    the new file refers to them. table_size: bytes of new ones. split: a file that gets the tables,
-    to which the new one refers. changes: bytes of rows that fine-tuning may change, 4 MB without
-    it; only those are in the new file, which refers to the tables of ``start`` for all others.
-    begin: the share of each source that is passed over at first.
-    windows: train for ``eqinfo``, where M1 starts afresh every ``part`` bytes; with ``start``,
-    where windows of that model begin. relay: shares of sources that get other line breaks.
+    start: name or file of a model to fine-tune, with more blocks if ``size`` has more; without it a
+    new model of one of SIZES is trained.
+    tables: name or file of tables to use unchanged; the new file refers to them.
+    table_size: bytes of new tables.
+    split: a file to write the tables to; the new file refers to it.
+    changes: bytes of rows that fine-tuning may change, 4 MB by default; the new file holds only
+    those and refers to the tables of ``start`` for all others.
+    begin: share of each source that is skipped at first.
+    windows: train for ``eqinfo``: M1 is reset every ``part`` bytes or, with ``start``, where that
+    model's windows begin.
+    relay: shares of sources whose line breaks are changed.
+
+    Raises ImportError without PyTorch, ValueError, OSError and the errors of ``models.load``.
     """
     try:
         import torch
@@ -125,10 +130,10 @@ def run(
     if device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
     corpus = Corpus(paths, parse_weights("--mix", mix), parse_weights("--relay", relay))
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    first = os.environ.get("RANK", "0") == "0"  # among the processes started by torchrun
     console = Console(stderr=True, quiet=not first)
     held = corpus.held_out()
-    original: models.Tables | None = None  # which the new file refers to for what did not change
+    original: models.Tables | None = None  # tables that hold the rows which did not change
     if start is None:
         initial = _new(size or ("windows" if windows else "base"), tables, table_size, seed)
     else:
@@ -164,12 +169,12 @@ def run(
             rounded = evaluate(model, text, segment=options.part)
             exact = evaluate(model, text, quantise=False, segment=options.part)
             console.print(f"{name}: {rounded:.4f} bpb as integers, {exact:.4f} as floats")
-        console.print(f"wrote {output}; how the run went is in {path.with_suffix('.jsonl')}")
+        console.print(f"wrote {output}; the log of the run is {path.with_suffix('.jsonl')}")
         _tidy(path, keep_checkpoints, console)
 
 
 def _new(size: str, tables: str | None, table_size: int | None, seed: int) -> Config | M1:
-    """What is trained anew: the shape of a model, or a new model with tables that are there."""
+    """The start of a new model: its shape, or a model that uses existing tables."""
     import torch
 
     from .model import SIZES, Config, Tables
@@ -183,7 +188,7 @@ def _new(size: str, tables: str | None, table_size: int | None, seed: int) -> Co
 
 
 def _loaded(start: str, tables: str | None) -> M1:
-    """The model to go on from; its tables are kept as they are if they are named."""
+    """The model to fine-tune; its tables stay unchanged if ``tables`` names them."""
     from .modelfile import load
 
     source = models.load(start)
@@ -193,7 +198,7 @@ def _loaded(start: str, tables: str | None) -> M1:
 
 
 def _grown(model: M1, size: str | None, seed: int) -> M1:
-    """A model with as many blocks as that size has."""
+    """The model with as many blocks as that size has."""
     import torch
 
     from .loop import deepen
@@ -206,7 +211,7 @@ def _grown(model: M1, size: str | None, seed: int) -> M1:
 
 
 class _Report:
-    """A progress bar, to be used as a context manager, and a line for each validation."""
+    """A progress bar (``bar`` is a context manager), and a line for each validation."""
 
     def __init__(self, console: Console, steps: int):
         from rich.progress import BarColumn, Progress, TextColumn
@@ -220,12 +225,12 @@ class _Report:
             disable=not sys.stderr.isatty(),
         )
         self._task = self.bar.add_task(
-            "train", total=steps, state="choosing who owns the tables' rows"
+            "train", total=steps, state="choosing the owners of table rows"
         )
         self._held, self._first, self._began = "", 0, 0.0
 
     def row(self, row: dict) -> None:
-        """Show what the training loop says."""
+        """Show a report of the training loop."""
         if "held" in row:
             self._held = f", held out {sum(row['held'].values()) / len(row['held']):.3f}"
             self._console.print(f"step {row['step']}: held out (bpb): {_by_source(row['held'])}")
@@ -233,7 +238,7 @@ class _Report:
         if not self._began:
             self._first, self._began = row["step"], time.monotonic()
         elif done := row["step"] - self._first:
-            # Measuring counts in: it comes again as often as it came.
+            # The time for validations is included: as many will follow in proportion.
             left = (row["steps"] - row["step"]) * (time.monotonic() - self._began) / done
             state += f", {clock(left)} left"
         self.bar.update(self._task, completed=row["step"], total=row["steps"], state=state)
@@ -242,7 +247,7 @@ class _Report:
 def _write(
     model: M1, output: Path, split: Path | None, original: models.Tables | None, console: Console
 ) -> None:
-    """Write the model: its tables to ``split`` if given, else what differs from ``original``."""
+    """Write the model; its tables to ``split`` if given, else only changes to ``original``."""
     from .modelfile import save, save_tables
 
     if split is not None:
@@ -253,10 +258,10 @@ def _write(
 
 
 def _tidy(path: Path, keep: bool, console: Console) -> None:
-    """Remove the checkpoints, or say where they are."""
+    """Remove the checkpoints, or say which are kept."""
     from .loop import stable_checkpoint
 
-    for file, use in ((path, "of the end"), (stable_checkpoint(path), "a longer run starts here")):
+    for file, use in ((path, "the end"), (stable_checkpoint(path), "for a longer run")):
         if file.exists() and keep:
             console.print(f"kept {file} ({use})")
         else:

@@ -1,4 +1,4 @@
-"""Training text: shards, files and folders as lanes of segments, some of it laid out anew."""
+"""Training text: shards, files and folders as lanes of segments, some with other line breaks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..corpus import documents, file_size
 from ..inputs import find_files
 
 Cuts = Callable[[bytes], np.ndarray]
-PIECE = 32768  # bytes of a document that one lane reads before it draws another
-HELD_OUT = 1 << 16  # at most this much of each source is kept for validation,
-HELD_PART = 1 << 13  # at most this much of a document
+PIECE = 32768  # bytes of a document that one lane reads before it draws another piece
+HELD_OUT = 1 << 16  # the most bytes of each source that are kept for validation,
+HELD_PART = 1 << 13  # and the most of each document
 
 
 def source_name(path: Path) -> str:
-    """What ``--mix`` calls a file: its name up to the first ``-`` or ``.``."""
+    """The source of a file, for ``--mix``: its name up to the first ``-`` or ``.``."""
     return path.name.split(".")[0].split("-")[0]
 
 
 def _wrap(line: bytes, width: int) -> list[bytes]:
-    """A paragraph as lines of at most ``width`` bytes, where its words allow it."""
+    """Wrap a paragraph to lines of at most ``width`` bytes, unless a word is longer."""
     out = []
     while len(line) > width:
         cut = line.rfind(b" ", 1, width + 1)
@@ -38,10 +38,10 @@ def _wrap(line: bytes, width: int) -> list[bytes]:
 
 
 def relaid(piece: bytes, rng: np.random.Generator) -> bytes:
-    """A text with long lines as files from other times have it: wrapped at 60 to 80 columns.
+    """Wrap a text with long lines at 60 to 80 columns, as in older text files.
 
-    Some also get empty lines or an indent between paragraphs, two spaces after a sentence, CR LF,
-    or Latin-1. A text whose lines are short already stays as it is.
+    Some texts also get empty lines or an indent between paragraphs, two spaces after a sentence,
+    CR LF, or Latin-1. A text whose lines are short already is not changed.
     """
     if len(piece) < 100 * (piece.count(b"\n") + 1):
         return piece
@@ -66,7 +66,7 @@ def relaid(piece: bytes, rng: np.random.Generator) -> bytes:
 
 
 class _Source:
-    """The pieces of one source's files, over and over; its place can be saved and found again."""
+    """The pieces of one source's files, over and over; its position can be saved and restored."""
 
     def __init__(
         self, name: str, files: list[Path], held: int, least: int, relay: float, seed: int
@@ -74,11 +74,11 @@ class _Source:
         self.name, self.files, self.held = name, files, held
         self.least, self.relay, self.seed = least, relay, seed
         self.file, self.offset = 0, held
-        self.found = False  # a piece, in this pass or before
+        self.found = False  # whether there was a piece, in this pass or before
         self._pieces: Iterator[tuple[int, bytes]] | None = None
 
     def pass_over(self, share: float) -> None:
-        """Start behind that share of the bytes."""
+        """Skip that share of the bytes."""
         left = int(share * sum(map(file_size, self.files)))
         for number, path in enumerate(self.files):
             size = file_size(path)
@@ -88,7 +88,7 @@ class _Source:
             left -= size
 
     def _read(self) -> Iterator[tuple[int, bytes]]:
-        """(offset of what follows, piece) from the place on, to the end of the file."""
+        """Yield (offset after the piece, piece) from the position to the end of the file."""
         offset = self.offset
         for document in documents(self.files[self.file], skip=offset):
             for start in range(0, len(document), PIECE):
@@ -117,13 +117,13 @@ class _Source:
             self.file = (self.file + 1) % len(self.files)
             self.offset = 0 if self.file else self.held
             if self.file == 0 and not self.found:
-                raise ValueError(f"the source {self.name} holds no document of {self.least} bytes")
+                raise ValueError(f"the source {self.name} has no document of {self.least} bytes")
 
 
 class Loader:
-    """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs; see ``Corpus.batches``.
+    """An endless iterator of batches; see ``Corpus.batches``.
 
-    ``state()`` can be saved, and a loader with the same settings goes on from it.
+    Its ``state()`` can be saved, and a loader with the same settings can go on from it.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Loader:
         self.done = [0] * lanes  # segments of the lane's piece
 
     def _places(self, piece: bytes) -> np.ndarray:
-        """Where in a piece segments begin."""
+        """The places in a piece where segments begin."""
         last = len(piece) - self.segment
         if self.cuts is None:
             return np.arange(0, last + 1, self.segment)
@@ -153,7 +153,7 @@ class Loader:
         return places[places <= last]
 
     def _draw(self, lane: int) -> None:
-        """A new piece for a lane, from the source that is furthest behind its weight."""
+        """Draw a new piece for a lane, from the source that is furthest below its weight."""
         total = sum(self.drawn.values())
         name = max(self.drawn, key=lambda n: self.weights[n] * total - self.drawn[n])
         places = np.empty(0, np.int64)
@@ -179,7 +179,7 @@ class Loader:
         return batch, fresh
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, in plain Python types."""
+        """The present position, in plain Python types."""
         return {
             "rng": self.rng.bit_generator.state,
             "drawn": dict(self.drawn),
@@ -189,7 +189,7 @@ class Loader:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where another loader of the same settings stood."""
+        """Go on from the state of a loader with the same settings."""
         self.rng.bit_generator.state = state["rng"]
         self.drawn = dict(state["drawn"])
         for name, place in state["sources"].items():
@@ -201,7 +201,7 @@ class Loader:
 
 
 class Corpus:
-    """Sources (groups of files) that are sampled by weight; the first documents are held out."""
+    """Sources (groups of files) that are sampled by weight; their first documents are held out."""
 
     def __init__(
         self,
@@ -209,7 +209,10 @@ class Corpus:
         mix: dict[str, float] | None = None,
         relay: dict[str, float] | None = None,
     ):
-        """mix: weights by source. relay: the share of a source's pieces that ``relaid`` gets."""
+        """mix: weights by source. relay: by source, the share of pieces that ``relaid`` changes.
+
+        Raises ValueError for a source in ``mix`` without files, and FileNotFoundError.
+        """
         groups: dict[str, list[Path]] = {}
         for path in find_files(paths):
             groups.setdefault(source_name(path) if mix else "all", []).append(path)
@@ -223,7 +226,7 @@ class Corpus:
         total = sum((mix or {"all": 1.0}).values())
         self.weights = {name: (mix[name] if mix else 1.0) / total for name in groups}
         self.relay = relay or {}
-        # The first documents of a source's first file are held out; their heads are validated on.
+        # The first documents of a source's first file are held out; validation reads their heads.
         self._held_out: dict[str, bytes] = {}
         self._held: dict[str, int] = {}
         for name, files in groups.items():
@@ -238,7 +241,7 @@ class Corpus:
         for document in documents(path):
             part = document[: min(HELD_PART, HELD_OUT - size, most - size)]
             whole = passed + len(document) + 1
-            if whole > 2 * most:  # too much of a small source: the part alone, if it is the first
+            if whole > 2 * most:  # too much of a small source: hold out only a part of the first
                 if not parts:
                     part = document[: min(HELD_OUT, most)]
                     parts, passed = [part], len(part)
@@ -254,7 +257,7 @@ class Corpus:
         return min(self.sizes.values())
 
     def held_out(self) -> dict[str, bytes]:
-        """Validation text of each source."""
+        """The validation text of each source."""
         return dict(self._held_out)
 
     def batches(
@@ -266,12 +269,12 @@ class Corpus:
         begin: float = 0.0,
         cuts: Cuts | None = None,
     ) -> Loader:
-        """Endless (bytes uint8 [lanes, segment], fresh bool [lanes]) pairs.
+        """An endless iterator of batches: bytes, uint8 [lanes, segment], and fresh, bool [lanes].
 
-        ``fresh`` marks lanes whose state starts anew: at each piece, and by chance ``reset`` at
-        any other segment, since the windows of ``eqinfo`` start anywhere. ``begin`` is the share
-        of each source that is passed over at first. cuts: from a text to the places where segments
-        begin; without it one begins where the one before ends.
+        ``fresh`` marks the lanes that are reset before the segment: at each new piece, and with
+        probability ``reset`` at any other segment, since the windows of ``eqinfo`` begin anywhere.
+        begin: share of each source that is skipped at first. cuts: a function from a text to the
+        places where segments begin; without it each begins where the one before ends.
         """
         sources = {
             name: _Source(name, files, self._held[name], segment, self.relay.get(name, 0.0), seed)

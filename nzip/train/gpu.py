@@ -1,10 +1,10 @@
-"""Several networks trained at once on tables that they share, on one GPU.
+"""Trains several networks at once on shared tables, on one GPU.
 
-All steps of the forward and backward passes are Triton kernels, but for the matrix products, which
-torch takes in bfloat16. They compute what ``nzip.train.step`` computes; with
-``TRITON_INTERPRET=1`` they run on a CPU, slowly, and the tests hold the two together.
+All steps of the forward and backward passes are Triton kernels, except for the matrix products,
+which torch computes in bfloat16. They compute what ``nzip.train.step`` computes; with
+``TRITON_INTERPRET=1`` they run on a CPU, slowly, and tests compare the two.
 
-A step reads N = steps * lanes bytes, ordered [steps, lanes].
+A step reads N = steps * lanes bytes, in the order [steps, lanes].
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _round(x):
 
 @triton.jit
 def _tile(rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Row and column numbers of this program's part of a matrix, and which of them exist."""
+    """Row and column numbers of this program's part of a matrix, and a mask of those that exist."""
     i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     j = tl.arange(0, BLOCK)[None, :]
     return i, j, (i < rows) & (j < columns)
@@ -59,7 +59,7 @@ def _tile(rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def _of_gates(numbers, j, hidden, mask):
-    """What two gates and the value have of three times ``hidden`` numbers."""
+    """The parts of 3 * ``hidden`` numbers for the two gates and the value."""
     a = tl.load(numbers + j, mask=mask, other=0.0)
     o = tl.load(numbers + hidden + j, mask=mask, other=0.0)
     v = tl.load(numbers + 2 * hidden + j, mask=mask, other=0.0)
@@ -68,7 +68,7 @@ def _of_gates(numbers, j, hidden, mask):
 
 @triton.jit
 def _quantise(weight, ints, real, scale, unit, columns, BLOCK: tl.constexpr):
-    """A row of a matrix: whole numbers, what they stand for, and the scale of a product."""
+    """Quantise a row of a matrix: its integers, their real values, and the scale of a product."""
     row = tl.program_id(0)
     j = tl.arange(0, BLOCK)
     w = tl.load(weight + row * columns + j, mask=j < columns, other=0.0)
@@ -106,7 +106,7 @@ def _normalise_backward(
     gradient, stride, x, inverse, dx, copy, n, hidden,
     LAST: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """dx += what the gradient of the units is through the normalisation (LAST: dx = that)."""
+    """dx += the gradient of the units, taken back through the normalisation (LAST: dx = that)."""
     i, j, mask = _tile(n, hidden, ROWS, BLOCK)
     place = i * hidden + j
     k = tl.load(inverse + i, mask=i < n, other=0.0)
@@ -202,14 +202,14 @@ def _recurrence_backward(
 
 @triton.jit
 def _tree_loss(logits, scale, bias, text, nats, n, ROWS: tl.constexpr):
-    """Nats of each byte; the logits' gradients take the place of their products."""
+    """The nats of each byte; the gradients of the logits overwrite the products."""
     i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     node = tl.arange(0, 256)[None, :]
     mask = i < n
     byte = tl.load(text + i, mask=mask, other=0).to(tl.int32)
     z = tl.load(logits + i * 256 + node, mask=mask & (node >= 0), other=0.0).to(tl.float32)
     z = z * tl.load(scale + node) + tl.load(bias + node)
-    sign = tl.zeros([ROWS, 256], tl.float32)  # of the nodes on the byte's path: its bit is 0 or 1
+    sign = tl.zeros([ROWS, 256], tl.float32)  # on the byte's path 1 for a bit 0, -1 for 1; else 0
     for depth in tl.static_range(8):
         here = ((byte | 256) >> (8 - depth)) == node
         sign = tl.where(here, 1.0 - 2.0 * ((byte >> (7 - depth)) & 1).to(tl.float32), sign)
@@ -225,7 +225,7 @@ def _embed(
     table, rows, embedded, n, embed,
     CONTEXTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sums of the quantised rows, as whole activations."""
+    """The sums of the quantised rows, as integer activations."""
     i, k, mask = _tile(n, embed, ROWS, BLOCK)
     total = tl.zeros([ROWS, BLOCK], tl.float32)
     for c in range(CONTEXTS):
@@ -240,7 +240,7 @@ def _embed_backward(
     embedded, narrow, wide, stride, total, weight, n, embed,
     FIRST: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """total += weight (narrow + wide), where the embedding is in range; wide has that stride."""
+    """total += weight (narrow + wide), where the embedding is in range; stride is that of wide."""
     i, k, mask = _tile(n, embed, ROWS, BLOCK)
     g = tl.load(narrow + i * embed + k, mask=mask, other=0.0).to(tl.float32)
     g += tl.load(wide + i * stride + k, mask=mask, other=0.0).to(tl.float32)
@@ -256,7 +256,7 @@ def _scatter(
     total, rows, sums, n, embed,
     CONTEXTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adds the gradient of an embedding to those of its rows."""
+    """Add the gradient of an embedding to the gradients of its rows."""
     i, k, mask = _tile(n, embed, ROWS, BLOCK)
     g = tl.load(total + i * embed + k, mask=mask, other=0.0)
     for c in range(CONTEXTS):
@@ -268,7 +268,7 @@ def _scatter(
 def _update_rows(
     table, quantised, state, sums, unit, rate, count, embed, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Adagrad with one state a row; gradients are in units of 1 / ``unit``, and are cleared."""
+    """Adagrad with one state per row; gradients are multiplied by ``unit``, then cleared."""
     i, k, mask = _tile(count, embed, ROWS, BLOCK)
     place = i * embed + k
     g = tl.load(sums + place, mask=mask, other=0.0) * unit
@@ -290,7 +290,7 @@ def _power(n: int) -> int:
 
 
 def _sum_over_lanes(left: Tensor, right: Tensor) -> Tensor:
-    """left.T @ right for [n, rows] and [n, columns], float, in parts side by side."""
+    """left.T @ right for [n, rows] and [n, columns], as float, summed over parts of n."""
     parts = math.gcd(len(left), 32)
     product = torch.bmm(
         left.view(parts, -1, left.shape[1]).transpose(1, 2),
@@ -300,7 +300,7 @@ def _sum_over_lanes(left: Tensor, right: Tensor) -> Tensor:
 
 
 class Matrix:
-    """A matrix as its products need it: whole numbers, their scales, and what they stand for."""
+    """A matrix as its products need it: integers, real values and scales (see step.Weights)."""
 
     def __init__(self, weight: Tensor, unit: float, dtype: torch.dtype):
         self.weight, self.unit = weight, unit
@@ -309,7 +309,7 @@ class Matrix:
         self.scale = torch.empty(len(weight), device=weight.device)
 
     def quantise(self) -> None:
-        """Round anew, after a step."""
+        """Quantise the weight again, after a step."""
         rows, columns = self.weight.shape
         _quantise[(rows,)](
             self.weight, self.ints, self.real, self.scale, self.unit, columns, BLOCK=_power(columns)
@@ -320,8 +320,9 @@ class SharedTables:
     """The tables' rows, their states, and the gradients of a step."""
 
     def __init__(self, table: Tensor, state: Tensor, contexts: int, n: int, dtype: torch.dtype):
-        """table: float [rows, embed]; state: float [rows], Adagrad's, of mean gradients of batches
-        of ``unit`` bytes; n: bytes of a step."""
+        """table: float [rows, embed]. state: float [rows], Adagrad's, of mean gradients over
+        1 / ``unit`` bytes (see update). contexts: their number. n: bytes per step. dtype: of
+        activations."""
         device = table.device
         self.table, self.state, self.contexts = table, state, contexts
         self.sums = torch.zeros_like(table)
@@ -332,7 +333,7 @@ class SharedTables:
         self.update(1.0, 0.0)
 
     def embed(self, rows: Tensor) -> Tensor:
-        """Whole activations of positions; rows: int32 [n, contexts]."""
+        """The embeddings, integer activations [n, embed], for rows, int32 [n, contexts]."""
         n, embed = len(rows), self.table.shape[1]
         _embed[(triton.cdiv(n, 8),)](
             self.quantised,
@@ -361,7 +362,7 @@ class SharedTables:
         )
 
     def update(self, unit: float, rate: float) -> None:
-        """A step of Adagrad."""
+        """Take a step of Adagrad. unit: a factor for the sums of gradients, to make means."""
         count, embed = self.table.shape
         _update_rows[(triton.cdiv(count, 8),)](
             self.table, self.quantised, self.state, self.sums, unit, rate, count, embed,
@@ -370,7 +371,7 @@ class SharedTables:
 
 
 class Network:
-    """Forward and backward passes of one network, by hand. Gradients are sums over bytes."""
+    """Hand-written forward and backward passes of a network. Gradients are sums over bytes."""
 
     def __init__(self, model: M1, steps: int, lanes: int, device: str, dtype: torch.dtype):
         config = model.config
@@ -414,13 +415,16 @@ class Network:
         self.rows = 4 if h > 128 else 8
 
     def quantise(self) -> None:
-        """Round the weights anew, after a step."""
+        """Quantise the weights again, after a step."""
         for matrix in (self.enter, *self.gates, *self.leave, self.out):
             matrix.quantise()
 
     def forward(self, embedded: Tensor, text: Tensor, h: Tensor) -> Tensor:
-        """Nats of each byte of text, uint8 [n]; embedded: act [n, embed]. h, the state [blocks,
-        lanes, hidden], is brought up to date."""
+        """The nats of each byte of text, float [n].
+
+        embedded: integer activations [n, embed]. text: uint8 [n]. h: the state, float [blocks,
+        lanes, hidden], which is updated.
+        """
         n, hidden, w = len(embedded), self.hidden, self.weights
         lanes = h.shape[1]
         block = _power(hidden)
@@ -452,8 +456,11 @@ class Network:
         return self.nats[:n]
 
     def backward(self, tables: SharedTables, weight: float, first: bool) -> None:
-        """After forward() on a whole step: set all gradients, and add ``weight`` times those of the
-        embeddings to the tables' (``first``: set them)."""
+        """Set all gradients, after forward() on a whole step.
+
+        ``weight`` times the gradients of the embeddings are added to those of the tables, or
+        replace them if ``first``.
+        """
         hidden, w, lanes = self.hidden, self.weights, self.lanes
         n = len(self.logits)
         block = _power(hidden)

@@ -1,6 +1,6 @@
-"""The training loop: warm-up, a constant rate, a decay to zero; checkpoints that it resumes from.
+"""The training loop: warm-up, a constant rate, a decay to zero; checkpoints to resume from.
 
-Started by ``torchrun`` it is data-parallel: each process reads lanes of its own and gradients are
+Started by ``torchrun`` it is data-parallel: each process reads its own lanes and gradients are
 averaged, so the run has ``lanes`` times the number of processes.
 """
 
@@ -31,40 +31,40 @@ from .step import Lanes, Prepared, Rows, count_owners, rows_to_change
 
 @dataclass
 class Options:
-    """What a run depends on; ``total`` is in bytes of text.
+    """The settings of a run.
 
-    The learning rate is ``rate`` for the dense weights, and ``table_rate`` times that for the
-    table's rows: each is seen rarely and must move further. While the rate falls, rows are read as
-    they are in a file, in 4 bits.
+    The learning rate is ``rate`` for the dense weights, and ``table_rate`` times that for the rows
+    of the tables: each row is seen rarely and must move further. While the rate falls, rows are
+    read as they will be in a file, in 4 bits.
     """
 
-    total: int = 300 << 20
-    lanes: int = 160  # of each process
-    segment: int = 64
+    total: int = 300 << 20  # bytes of text
+    lanes: int = 160  # per process
+    segment: int = 64  # bytes that a lane reads per step
     rate: float = 3e-3
     table_rate: float = 45.0
     warmup: int = 300  # steps
     decay: float = 0.4  # the last part of the run, in which the rate falls to zero
     clip: float = 1.0
-    reset: float = 1 / 24
+    reset: float = 1 / 24  # probability that a lane is reset at a segment
     seed: int = 1
-    begin: float = 0.0  # share of the text that is passed over at first
+    begin: float = 0.0  # share of the text that is skipped at first
     every: int = 1500  # steps between validations and checkpoints
-    patience: int = 0  # stop after so many validations without a gain; 0: never
+    patience: int = 0  # stop after this many validations without a gain; 0: never
     sample: int = 400_000_000  # bytes of text that decide which contexts own a row
 
     @property
     def part(self) -> int:
-        """Bytes after which every lane starts afresh; 0: pieces of documents are read whole."""
+        """Bytes after which every lane is reset; 0: lanes read whole pieces of documents."""
         return self.segment if self.reset >= 1 else 0
 
 
-# A run may be resumed with other values of these, as long as its rate has not begun to fall.
+# A run can be resumed with other values of these, as long as its rate has not begun to fall.
 FLEXIBLE = ("total", "decay", "every", "patience")
 
 
 def same_run(saved: dict, options: Options) -> bool:
-    """True if a checkpoint's options allow it to go on under ``options``."""
+    """True if a run with the options of a checkpoint can be continued with ``options``."""
     mine = asdict(options)
     return all(saved[name] == mine[name] for name in mine if name not in FLEXIBLE)
 
@@ -77,8 +77,11 @@ def evaluate(
     lanes: int = 32,
     segment: int = 0,
 ) -> float:
-    """Bits per byte on ``text``, read in up to ``lanes`` parts, or in parts of ``segment`` bytes,
-    that each start afresh. With ``quantise`` in the integers of a model file, else in floats."""
+    """Bits per byte on ``text``.
+
+    The text is read in up to ``lanes`` parts, or in parts of ``segment`` bytes; the model is reset
+    at each. quantise: compute with the integers of a model file, else with floats.
+    """
     lanes = max(1, len(text) // segment if segment else min(lanes, len(text) // 2048))
     length = len(text) // lanes
     data = np.frombuffer(text, np.uint8)[: length * lanes].reshape(lanes, length).T
@@ -94,7 +97,7 @@ def evaluate(
 
 
 def rate_at(step: int, steps: int, options: Options) -> float:
-    """Share of the full learning rate: linear warm-up, constant, then 1 - sqrt of the progress."""
+    """Share of the full learning rate: linear warm-up, constant, then 1 - sqrt(progress)."""
     if step < options.warmup:
         return (step + 1) / options.warmup
     begin = steps - options.decay * steps
@@ -103,7 +106,7 @@ def rate_at(step: int, steps: int, options: Options) -> float:
 
 @contextmanager
 def processes() -> Iterator[tuple[int, int]]:
-    """(rank, number of processes); a group of them if ``torchrun`` started this one."""
+    """(rank, number of processes); sets up their group if ``torchrun`` started this one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
@@ -118,9 +121,9 @@ def processes() -> Iterator[tuple[int, int]]:
 
 
 class CpuEngine:
-    """Gradients by ``step``; each thread computes those of a part of the lanes.
+    """Computes gradients by ``step``, with a part of the lanes in each thread.
 
-    Two threads with a matrix product each are faster than two that share one.
+    Two threads with one matrix product each are faster than two that share one.
     """
 
     def __init__(self, model: M1, options: Options, world: int):
@@ -136,7 +139,7 @@ class CpuEngine:
             self.rows = Rows(model, touched, self.parts)
 
     def reset(self) -> None:
-        """All lanes start afresh."""
+        """Reset all lanes."""
         for lanes in self.lanes:
             lanes.reset(np.ones(lanes.lanes, bool))
 
@@ -154,7 +157,11 @@ class CpuEngine:
         return nats
 
     def gradients(self, batch: np.ndarray, fresh: np.ndarray, bits: int) -> float:
-        """Set the gradients of the dense weights; return the mean loss in nats a byte."""
+        """Set the gradients of the dense weights; return the mean loss in nats per byte.
+
+        batch: uint8 [lanes, segment]. fresh: bool [lanes], the lanes to reset first. bits: 4 reads
+        the rows of the tables in 4 bits, 0 as they are.
+        """
         weights = Prepared(self.model)
         jobs = [
             self.pool.submit(self._gradient, part, batch, fresh, weights, bits)
@@ -176,7 +183,7 @@ class CpuEngine:
         return self.rows.state
 
     def update_rows(self, gradients: list[tuple[Tensor, Tensor]], rate: float) -> None:
-        """A step of the table."""
+        """Take a step on the table, with gradients as ``row_gradients`` returns them."""
         assert self.rows is not None
         jobs = [
             self.pool.submit(self.rows.update, part, gradients, rate) for part in range(self.parts)
@@ -186,7 +193,7 @@ class CpuEngine:
 
 
 class TorchEngine:
-    """Gradients by autograd, for GPUs."""
+    """Computes gradients by autograd, for GPUs; the same methods as CpuEngine."""
 
     def __init__(self, model: M1, options: Options, world: int):
         self.model = model
@@ -197,12 +204,12 @@ class TorchEngine:
         self._rows = self._embedded = torch.empty(0)
 
     def reset(self) -> None:
-        """All lanes start afresh."""
+        """Reset all lanes."""
         self.trails[:] = 0
         self.h.zero_()
 
     def gradients(self, batch: np.ndarray, fresh: np.ndarray, bits: int) -> float:
-        """As CpuEngine.gradients."""
+        """See CpuEngine.gradients."""
         model = self.model
         text = np.ascontiguousarray(batch.T)
         self.trails[fresh] = 0
@@ -217,7 +224,7 @@ class TorchEngine:
         return loss.item()
 
     def row_gradients(self) -> list[tuple[Tensor, Tensor]]:
-        """As CpuEngine.row_gradients."""
+        """See CpuEngine.row_gradients."""
         gradient = self._embedded.grad
         assert gradient is not None
         return [(self._rows.flatten(0, 1), gradient.flatten(0, 1))]
@@ -227,7 +234,7 @@ class TorchEngine:
         return self.state
 
     def update_rows(self, gradients: list[tuple[Tensor, Tensor]], rate: float) -> None:
-        """A step of the table."""
+        """Take a step on the table, with gradients as ``row_gradients`` returns them."""
         rows = torch.cat([r for r, _ in gradients])
         gradient = torch.cat([g for _, g in gradients])
         touched, place = rows.flatten().unique(return_inverse=True)
@@ -247,7 +254,7 @@ def _gathered(tensor: Tensor, world: int) -> Tensor:
 
 
 class Trainer:
-    """One run: model, optimisers, text, and where they stand."""
+    """One run: model, optimisers and text, and how far it has got."""
 
     def __init__(
         self,
@@ -275,11 +282,11 @@ class Trainer:
         self.next = self.reader.submit(self._read)
 
     def _read(self) -> tuple[dict, tuple[np.ndarray, np.ndarray]]:
-        """Where the loader stands, and the batch that comes then."""
+        """The loader's state, and the batch that follows it."""
         return self.loader.state(), next(self.loader)
 
     def advance(self) -> float:
-        """One step; the batch's loss in bits per byte."""
+        """Take one step; return the batch's loss in bits per byte."""
         _, (batch, fresh) = self.next.result()
         self.next = self.reader.submit(self._read)
         step, options = self.step, self.options
@@ -307,7 +314,7 @@ class Trainer:
         return nats / math.log(2)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all: weights and states, in their full precision."""
+        """Write a checkpoint, complete or not at all: weights and states in full precision."""
         partial = path.with_suffix(".tmp")
         model, rows = self.model, {}
         if not model.config.frozen:
@@ -330,13 +337,13 @@ class Trainer:
         os.replace(partial, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint; all lanes start afresh. Raises ValueError for another run's."""
+        """Go on from a checkpoint, with all lanes reset. Raises ValueError for another run's."""
         saved = torch.load(path, weights_only=True, map_location=self.model.device)
         fits = (
             saved["config"] == self.model.config.to_dict()
             and same_run(saved["options"], self.options)
             and saved["world"] == self.world
-            # The same total, or a rate that has not begun to fall in either.
+            # The same total, or the checkpoint's rate had not begun to fall.
             and (
                 saved["steps"] == self.steps
                 or saved["step"] <= (1 - saved["options"]["decay"]) * saved["steps"]
@@ -360,7 +367,7 @@ class Trainer:
 
 
 def stable_checkpoint(checkpoint: Path) -> Path:
-    """Where the checkpoint is that stands before the rate falls: a longer run can go on from it."""
+    """The path of the last checkpoint before the rate falls, from which a longer run can go on."""
     return checkpoint.with_suffix(".stable.ckpt")
 
 
@@ -376,11 +383,14 @@ def train(
 ) -> M1:
     """Train M1, resuming from ``checkpoint`` if it exists, and return the model.
 
-    start: a model to go on from, or the shape of a new one. cuts: see ``Corpus.batches``.
-    buckets: of ``start``'s tables, how many may change; None: all.
-    report: gets a dict for each step: step, steps, bpb (running), rate (bytes a second, validation
-    left out), and where validated also ``held`` (bits per byte by source). The checkpoint that
-    stands before the rate falls is kept: see ``stable_checkpoint``.
+    start: a model to go on from, or the shape of a new one.
+    report: called with a dict for each step: step, steps, bpb (running mean), rate (bytes per
+    second without validations) and, after a validation, held (bits per byte by source) and seconds.
+    cuts: see ``Corpus.batches``.
+    buckets: how many buckets of ``start``'s tables may change; None for all.
+
+    The last checkpoint before the rate falls is kept: see ``stable_checkpoint``. Raises ValueError
+    for a checkpoint of a run with other settings.
     """
     with processes() as (rank, world):
         torch.manual_seed(options.seed)
@@ -401,7 +411,7 @@ def train(
             sample = corpus.batches(64, 4096, options.seed, 0.0, options.begin)
             changing = rows_to_change(sample, model, min(options.sample, options.total), buckets)
             state = trainer.engine.row_state()
-            state[~changing.to(state.device)] = math.inf  # so that their steps are zero
+            state[~changing.to(state.device)] = math.inf  # their steps become zero
         held = corpus.held_out()
         stable = stable_checkpoint(checkpoint)
         best, best_weights, misses = math.inf, None, 0
@@ -446,9 +456,9 @@ def train(
 
 
 def deepen(model: M1, blocks: int) -> M1:
-    """A model of so many blocks that computes what ``model`` does: the new ones add nothing yet.
+    """A model of ``blocks`` blocks that computes what ``model`` does: the new ones add nothing yet.
 
-    Raises ValueError if it would be smaller.
+    Raises ValueError for fewer blocks than ``model`` has.
     """
     old = model.config.blocks
     if blocks < old:

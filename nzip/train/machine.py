@@ -1,4 +1,4 @@
-"""What training asks of the machine: for M1 here, and for M2 in ``nzip.m2``."""
+"""Features of the machine that training uses, for M1 here and for M2 in ``nzip.m2``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed blocks for this process instead of returning them to the system.
 
     Each step frees and allocates the same hundreds of megabytes. Without this, page faults take
-    a tenth of the time for M1, and a fifth for M2 with its large logits. Nothing without glibc.
+    a tenth of the time for M1, and a fifth for M2 with its large logits. Does nothing without
+    glibc.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

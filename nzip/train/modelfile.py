@@ -1,4 +1,4 @@
-"""From a trained M1 to the integers of a model file (docs/format.md, "Model file"), and back."""
+"""Turns a trained M1 into the integers of a model file (docs/format.md, "Model file"), and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .model import (
     quantise_table,
 )
 
-# What a layer puts out is Q4 if the blocks add it up, else Q8.
+# The output of a layer is Q4 if it is added to the units, else Q8.
 MULT_UNITS = {
     "enter": UNITS_MULT_UNIT,
     "gates": MULT_UNIT,
@@ -39,11 +39,11 @@ BIAS_UNITS = {
     "gates": 256 << SCALE_SHIFT,
     "out": 256 << SCALE_SHIFT,
 }
-ROW_ZERO = ROW_MAX + 1  # what the value 0 is stored as
+ROW_ZERO = ROW_MAX + 1  # the value 0 as it is stored
 
 
 def _layers(model: M1) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Weights [..., rows, columns] and biases [..., rows] of the layers, by name."""
+    """The weights [..., rows, columns] and biases [..., rows] of the layers, by name."""
 
     def stacked(parts: Iterable[Tensor]) -> Tensor:
         return torch.stack(list(parts))
@@ -57,7 +57,7 @@ def _layers(model: M1) -> dict[str, tuple[Tensor, Tensor | None]]:
 
 
 def _pack(rows: Tensor) -> np.ndarray:
-    """Rows, float [n, embed], as uint8 [n, 1 + embed / 2]: the scale, then two values a byte."""
+    """Pack rows, float [n, embed], as uint8 [n, 1 + embed / 2]: scale, then two values per byte."""
     ints, scale = quantise_table(rows)
     values = (ints + ROW_ZERO).to(torch.uint8).numpy()
     half = values.shape[1] // 2
@@ -66,7 +66,7 @@ def _pack(rows: Tensor) -> np.ndarray:
 
 
 def _unpack(packed: np.ndarray) -> Tensor:
-    """The inverse of _pack."""
+    """Unpack what _pack made into rows, float [n, embed]."""
     scale = packed[:, :1].view(np.int8).astype(np.float32)
     values = np.concatenate([packed[:, 1:] & 15, packed[:, 1:] >> 4], axis=1)
     unit = 1 / (ACT_SCALE * ROW_STEPS)
@@ -80,7 +80,7 @@ def table_integers(model: M1) -> dict[str, np.ndarray]:
     contexts, ways = len(tables.contexts), tables.ways
     packed = _pack(model.table)
     lines = np.zeros((tables.buckets, BUCKET), np.uint8)
-    packed[contexts:][model.check.numpy().reshape(-1) == 0] = 0  # nobody's rows
+    packed[contexts:][model.check.numpy().reshape(-1) == 0] = 0  # rows without an owner
     rows = packed[contexts:].reshape(tables.buckets, -1)
     lines[:, : 2 * ways] = model.check.numpy().astype("<i2").view(np.uint8)
     lines[:, 2 * ways : 2 * ways + rows.shape[1]] = rows
@@ -118,7 +118,7 @@ def _take_tables(model: M1, tables: models.Tables) -> None:
 
 @torch.no_grad()
 def with_tables(size: tuple[int, int], tables: models.Tables) -> M1:
-    """A new model of so many units and blocks that uses a file's tables as they are."""
+    """A new model of ``size`` (units, blocks) that uses a file's tables unchanged."""
     model = M1(Config(*size, tables=shape_of(tables), frozen=tables.digest.hex()))
     _take_tables(model, tables)
     return model
@@ -126,7 +126,7 @@ def with_tables(size: tuple[int, int], tables: models.Tables) -> M1:
 
 @torch.no_grad()
 def load(source: models.Model, frozen: bool) -> M1:
-    """A float model of the integers in a model file; ``frozen``: its tables stay as they are."""
+    """A float model from the integers in a model file; ``frozen``: its tables are not trained."""
     digest = source.tables.digest.hex() if frozen else ""
     model = M1(Config(source.hidden, source.blocks, shape_of(source.tables), digest))
     _take_tables(model, source.tables)
@@ -150,11 +150,11 @@ def load(source: models.Model, frozen: bool) -> M1:
 
 
 def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> None:
-    """A file in the safetensors layout."""
+    """Write a file in the safetensors layout."""
     header: dict = {"__metadata__": {"format": FORMAT, **meta}}
     kinds = {"int8": ("I8", "i1"), "uint8": ("U8", "u1"), "int32": ("I32", "<i4")}
     offset, blobs = 0, []
-    # The lines first: they begin at a multiple of their size.
+    # The lines come first, so that they begin at a multiple of their size.
     for key, tensor in sorted(tensors.items(), key=lambda item: (item[0] != "lines", item[0])):
         kind, stored = kinds[tensor.dtype.name]
         blob = np.ascontiguousarray(tensor, stored).tobytes()
@@ -177,13 +177,13 @@ def _tables_meta(tables: Tables) -> dict[str, str]:
 
 
 def save_tables(model: M1, path: Path, name: str) -> None:
-    """Write a file of a model's tables alone, for several models to share."""
+    """Write a model's tables to a file of their own, for several models to share."""
     _write(path, {"name": name, **_tables_meta(model.config.tables)}, table_integers(model))
 
 
 @torch.no_grad()
 def _changes(model: M1, tables: models.Tables) -> dict[str, np.ndarray]:
-    """The tensors of the buckets that differ from a file's, as tables or the model's have them."""
+    """The model's buckets that differ from those of a file's tables, as tensors by name."""
     before = M1(Config(16, 1, shape_of(tables)))
     _take_tables(before, tables)
     contexts, buckets = len(tables.contexts), tables.buckets
@@ -194,10 +194,10 @@ def _changes(model: M1, tables: models.Tables) -> dict[str, np.ndarray]:
 
 
 def save(model: M1, path: Path, name: str, original: models.Tables | None = None) -> None:
-    """Write a model file, with the tables unless the model uses those of another file.
+    """Write a model file, with its tables unless it uses those of another file.
 
-    original: tables in a file of their own that the model's began with; only what differs from
-    them is written.
+    original: the tables that the model's were trained from; then only the buckets that differ are
+    written.
     """
     config, tensors = model.config, integers(model)
     meta = {"name": name, "tables": config.frozen}

@@ -1,4 +1,4 @@
-"""How M1 is trained: the options of a run, by what it starts from and what it is for."""
+"""The options of a training run, by what it starts from and what the model is for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 from .loop import Options
 
 NEW = Options()
-# A pass over the text in smaller steps; the tables move as before.
+# One pass over the text in smaller steps; the tables move about as before.
 FINE_TUNE = Options(lanes=64, rate=1e-3, table_rate=180.0, warmup=20)
-# For eqinfo and tokens: M1 starts afresh all the time, so that segments are short.
+# For eqinfo and tokens M1 is reset at every segment, and segments are short.
 WINDOWS = Options(lanes=320, reset=1.0)
 WINDOWS_FINE_TUNE = replace(FINE_TUNE, lanes=320, reset=1.0, rate=1.5e-3, table_rate=60.0)
-CHANGES = 4_000_000  # bytes of buckets that fine-tuning may change, each with its number
+CHANGES = 4_000_000  # bytes of buckets, with their numbers, that fine-tuning may change
 
 
 def options(
@@ -28,11 +28,11 @@ def options(
     begin: float = 0.0,
     patience: int = 0,
 ) -> Options:
-    """The options of a run; what is None is as the recipe has it.
+    """The options of a run; None means the recipe's value.
 
-    part: with ``windows``, bytes of a segment. text: bytes there are, of which fine-tuning reads
-    all once. total, lanes, rate, seed, begin, patience: as in Options. Raises ValueError if there
-    are no bytes to train on.
+    part: with ``windows``, bytes of a segment. text: bytes of text available, which fine-tuning
+    reads once by default. total, lanes, rate, seed, begin, patience: as in Options. Raises
+    ValueError if there are no bytes to train on.
     """
     recipe = (NEW, FINE_TUNE, WINDOWS, WINDOWS_FINE_TUNE)[2 * windows + fine_tune]
     chosen = replace(recipe, seed=seed, begin=begin, patience=patience)

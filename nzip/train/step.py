@@ -1,8 +1,8 @@
-"""Forward and backward passes of M1 on a CPU, by hand: matrix products by torch, all else in C.
+"""Hand-written forward and backward passes of M1 on a CPU: matrix products by torch, the rest in C.
 
-On CPUs with AVX-512-BF16 or AMX the products are taken in bfloat16, which holds the integers of
-activations and weights exactly. ``nzip.train.model`` has the same computation under autograd; the
-tests hold the two together.
+On CPUs with AVX-512-BF16 or AMX the products are computed in bfloat16, which represents the
+integers of activations and weights exactly. ``nzip.train.model`` has the same computation under
+autograd; tests compare the two.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from .model import ACT_SCALE, M1, MULT_UNIT, UNITS_MULT_UNIT, Tables, quantise_r
 
 
 class Weights:
-    """A matrix as its products need it: whole numbers, their scales, and what they stand for.
+    """A matrix in the forms that its products need.
 
-    ints: act [rows, columns]; scale: float [rows], of a product with activations in whole steps;
-    real: act [rows, columns].
+    ints: integers, of the type of activations, [rows, columns]. scale: float [rows], the factor for
+    a product of the integers with activations in steps. real: the weights that the integers stand
+    for, of the type of activations, [rows, columns].
     """
 
     def __init__(self, weight: Tensor, unit: float, dtype: torch.dtype, quantise: bool):
@@ -37,10 +38,10 @@ class Weights:
 
 
 class Prepared:
-    """All weights of one step, shared by the threads that compute with them."""
+    """All weights of one step, shared by the threads."""
 
     def __init__(self, model: M1, quantise: bool = True):
-        """Without ``quantise`` the weights are the model's own, and nothing is rounded."""
+        """quantise: round the weights as in a model file; else they are the model's own."""
         self.dtype = torch.bfloat16 if quantise and bfloat16_is_fast() else torch.float32
 
         def weights(weight: Tensor, unit: float) -> Weights:
@@ -58,7 +59,7 @@ class Prepared:
 
 
 class Lanes:
-    """Buffers for one thread's share of the lanes, and what it knows of their texts."""
+    """Buffers for one thread's share of the lanes, with their histories and states."""
 
     def __init__(self, model: M1, steps: int, lanes: int, dtype: torch.dtype | None = None):
         config = model.config
@@ -89,13 +90,15 @@ class Lanes:
         self.grads = {name: torch.zeros_like(p) for name, p in model.dense().items()}
 
     def reset(self, fresh: np.ndarray) -> None:
-        """Start the lanes anew that ``fresh``, bool [lanes], names."""
+        """Reset the lanes for which ``fresh``, bool [lanes], is true."""
         self.trails[fresh] = 0
         self.h[:, torch.from_numpy(fresh)] = 0
 
     def forward(self, text: np.ndarray, weights: Prepared, bits: int = 0) -> None:
-        """Read text, uint8 [steps, lanes], contiguous. bits: 4 rounds the tables as they are in a
-        file; 0 leaves them as they are."""
+        """Compute the forward pass for text, uint8 [steps, lanes], contiguous.
+
+        bits: 4 rounds the rows of the tables as in a file; 0 uses them unrounded.
+        """
         c, m, embed = self.config, self.model, self.config.tables.embed
         bf16 = self.dtype == torch.bfloat16
         steps, lanes = text.shape
@@ -133,8 +136,10 @@ class Lanes:
             torch.mm(self.shown[k][:n], w.ints.t(), out=self.product[:n])
 
     def loss(self, text: np.ndarray, weights: Prepared, factor: float = 0.0) -> float:
-        """Nats of the text that forward() read; with a ``factor``, also the loss's gradients
-        times it, of the output layer and of its input."""
+        """The loss, in nats, of the text given to forward().
+
+        factor: if not 0, also compute the gradients, times this, of the output layer and its input.
+        """
         m, g = self.model, self.grads
         wanted = factor > 0
         return self.shape.tree_loss(
@@ -145,7 +150,7 @@ class Lanes:
         )  # fmt: skip
 
     def backward(self, weights: Prepared) -> None:
-        """Gradients of all other weights, added to ``grads``, and of the embeddings."""
+        """Add the gradients of all other weights to ``grads``; set those of the embeddings."""
         c, m, g, s, n = self.config, self.model, self.grads, self.shape, self.n
         for k in range(c.blocks, -1, -1):
             s.normalise_backward(
@@ -174,14 +179,14 @@ class Lanes:
 
 
 class Rows:
-    """Updates of the table by Adagrad; a row has one state.
+    """Updates of the table by Adagrad, with one state per row.
 
     A row that was seen n times moves by 1 / sqrt(n): rare rows keep moving; frequent ones do not
     chase the current documents.
     """
 
     def __init__(self, model: M1, capacity: int, parts: int):
-        """capacity: rows that a step touches at most. parts: threads that update side by side."""
+        """capacity: the most rows that a step touches. parts: number of threads that update."""
         self.table, self.places, self.parts = model.table, model.config.tables.places(), parts
         rows, embed = self.table.shape
         self.state = torch.zeros(rows)
@@ -191,7 +196,7 @@ class Rows:
         self.touched = [torch.empty(capacity, dtype=torch.int32) for _ in range(parts)]
 
     def update(self, part: int, gradients: list[tuple[Tensor, Tensor]], rate: float) -> None:
-        """One step on the rows whose number is ``part`` modulo the parts.
+        """Take a step on the rows whose number is ``part`` modulo the number of parts.
 
         gradients: pairs of rows, int32 [n, contexts], and the gradients of their sums, float
         [n, embed].
@@ -212,9 +217,10 @@ class Rows:
 def count_owners(
     batches: Iterator[tuple[np.ndarray, np.ndarray]], tables: Tables, total: int
 ) -> Tensor:
-    """Check numbers of all rows, int16 [buckets, ways]: of each bucket the most frequent contexts.
+    """Choose the owners of all rows: the most frequent contexts of each bucket.
 
-    batches: bytes and starts, as ``Corpus.batches`` gives them; ``total`` bytes of them are read.
+    batches: as ``Corpus.batches`` yields them; ``total`` bytes of them are read. Returns the
+    owners' check numbers, int16 [buckets, ways].
     """
     places = tables.places()
     kind = np.dtype([("check", "<u2", 8), ("count", "<u4", 8)])
@@ -240,10 +246,10 @@ def count_owners(
 def rows_to_change(
     batches: Iterator[tuple[np.ndarray, np.ndarray]], model: M1, total: int, buckets: int
 ) -> Tensor:
-    """The rows of the ``buckets`` that a text asks for most often, bool [rows].
+    """Mark the rows of the ``buckets`` buckets that a text uses most, bool [rows].
 
-    The rows for contexts that own none are among them, beyond that number. batches, total: as in
-    ``count_owners``.
+    The rows for contexts that own none are marked too, in addition to that number. batches, total:
+    as for ``count_owners``.
     """
     tables = model.config.tables
     counts = torch.zeros(len(model.table), dtype=torch.int32)
