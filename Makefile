@@ -1,5 +1,5 @@
 # The developer's manual: what there is to do, and how.
-.PHONY: build lint format type test slow mutants deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
+.PHONY: build cross docs lint format type test slow mutants deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
 
 KERNEL = $(wildcard nzip/kernel/*.c)
 FUZZ = build/fuzz
@@ -73,10 +73,23 @@ fuzz-replay: $(REPLAY)  ## the seeds alone, with gcc's sanitizers
 	gcc $(REPLAY_FLAGS) $(REPLAY) -o $(FUZZ)/replay
 	$(FUZZ)/replay tests/fuzz/seeds/kernel/*
 
+TARGETS = x86_64-macos aarch64-macos x86_64-windows-gnu aarch64-windows-gnu x86_64-linux-musl aarch64-linux-musl
+ZIG = python -m ziglang cc
+cross: $(TARGETS:%=cross-%)  ## all C for other systems, warnings as errors; needs ziglang from pip
+cross-%:
+	@mkdir -p build/cross/$*
+	for file in nzip/tokens/count.c $(wildcard nzip/train/*.c); do \
+	  $(ZIG) -target $* -O1 -std=c11 -Wall -Wextra -Werror -Wno-psabi -fno-strict-aliasing -Inzip -Inzip/kernel \
+	    -c $$file -o build/cross/$*/object.o || exit 1; done
+	$(MAKE) -s -C contrib/unnzip -B CC='$(ZIG) -target $*' CFLAGS=-O2 OUT=$(CURDIR)/build/cross/$*/unnzip.exe
+
+docs:             ## the site, in site/; needs pip install -e '.[docs]'
+	mkdocs build --strict
+
 fuzz-merge: $(FUZZ)/kernel  ## add to the seeds what reaches code that they do not
 	$(FUZZ)/kernel -merge=1 -use_counters=0 tests/fuzz/seeds/kernel $(FUZZ)/corpus/kernel
 	for target in $(QUICK) $(SLOW); do FUZZ_TARGET=$$target tests/fuzz/python.py -merge=1 -max_len=600 \
 	  tests/fuzz/seeds/python/$$target $(FUZZ)/corpus/$$target || exit 1; done
 
 clean:            ## remove what a build leaves
-	rm -rf build dist *.egg-info nzip/*.so nzip/train/*.so
+	rm -rf build dist site *.egg-info nzip/*.so nzip/train/*.so

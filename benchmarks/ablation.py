@@ -23,21 +23,21 @@ import numpy as np
 from nzip import _predict, evaluate, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
-CONTEXTS = {"light": 4, "full": 9, "deep": 16}
+CONTEXTS = {"light": 4, "full": 9, "deep": 29}
 Patches = list[tuple[str, str]]  # text that occurs once in mixing.inc, and its replacement
 
 
 def without_inputs(*gone: str) -> Patches:
     zeros = "".join(f"    x[{i}] = 0;\n" for i in gone)
-    return [("    const uint32_t c1 = ", f"{zeros}    const uint32_t c1 = ")]
+    return [("    a->set_row[1] = node;", f"{zeros}    a->set_row[1] = node;")]
 
 
 def without_context(index: int) -> Patches:
     return without_inputs(f"FIRST_CONTEXT + {index}")
 
 
-def without_set(index: int, row: str) -> Patches:
-    return [(f"a->set[{index}] = a->weights + {row} *", f"a->set[{index}] = a->weights + 0 *")]
+def without_set(index: int) -> Patches:
+    return [("i < sets; i++)\n        for", f"i < sets; i++)\n        if (i != {index}) for")]
 
 
 # The parts of each profile. Removed contexts and inputs stay in the loops: the bytes show what they
@@ -54,22 +54,40 @@ NAMES = [
     "order 6",
     "order 1",
     "order 5",
-    "order 7",
     "the two bytes before the last",
     "the word and the two before",
     "what followed this byte",
+    "what followed these two bytes",
     "the expected byte and the match's length",
+    "the field and its number (place, byte above)",
+    "the field and the one above (three bytes above)",
+    "the field and the key (place, along)",
+    "the form and the field (place, down)",
+    "the form and the field above (byte above, along)",
+    "the form (place, two bytes above, last)",
+    "eight bytes without digits (place, byte above, last two)",
+    "four bytes without digits (the second byte)",
+    "the byte above by fields (the third byte)",
+    "the line's first byte (the fourth byte)",
+    "the word and the key (the first and the fourth byte)",
+    "the first field and the indentation (high halves)",
+    "the word and the second before (order 7)",
 ]
 ROWS: dict[str, Patches] = {
     **{name: without_context(i) for i, name in enumerate(NAMES)},
     "the match model": without_inputs("MATCH_INPUT"),
     "the map of the expected byte": without_inputs("EXPECTED_INPUT"),
+    "the other matches": without_inputs("FIRST_CONTEXT + 29", "FIRST_CONTEXT + 30"),
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
-    "a match that goes on after a miss": [("a->missed == 255", "!hit")],
-    "weights by kinds of characters": without_set(0, "(size_t)by_class"),
-    "weights by the node": without_set(1, "(CLASS_SETS + (size_t)node)"),
-    "a faster start of the mixer": [("#define RATE_START 20", "#define RATE_START 0")],
-    "the final map": [("profile != NZ_LIGHT; }", "0; }")],
+    "a match that goes on after a miss": [("m->missed == 255", "!hit")],
+    "weights by kinds of characters": without_set(0),
+    "weights by the node": without_set(1),
+    "weights for all": without_set(2),
+    "weights by the last byte and the depth": without_set(3),
+    "weights by the place in the line (record)": without_set(4),
+    "weights by the form (byte above)": without_set(5),
+    "a faster start of the mixer": [("start_rate_of(profile) * 1024", "0 * 1024")],
+    "the final maps": [("NZ_LIGHT ? 0 : profile == NZ_FULL ? 1 : APMS;", "NZ_LIGHT ? 0 : 0;")],
 }
 
 
@@ -139,6 +157,10 @@ def main() -> None:
     full: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         gone = NAMES[CONTEXTS[arguments.profile] :]
+        if arguments.profile != "deep":
+            gone += ["the other matches", *list(ROWS)[-5:-2]]
+        if arguments.profile == "light":
+            gone += ["weights for all", "the final maps"]
         for name, patches in {"(everything there)": [], "M1": [], **ROWS}.items():
             if name in gone:
                 continue

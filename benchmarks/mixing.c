@@ -2,7 +2,7 @@
    with ENGINE, the path of engine.inc, and PROFILE defined. */
 #include ENGINE
 
-const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512; /* model.c names them */
+const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon, nz_engine_dotprod; /* model.c names them */
 
 /* The probability (Q16) that each bit of a one-block text is a one: uint16 [n][8]. logits: int16
    [n][8] (Q8), or NULL to mix without M1. Returns 0, or -1 without memory. */

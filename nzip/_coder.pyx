@@ -6,7 +6,7 @@ the blocks of ``static`` mode. ``nzip.reference`` has the same coders in plain P
 """
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 
@@ -15,15 +15,11 @@ cdef extern from "kernel/coder.h" nogil:
     void nz_decode_bits(const uint8_t *, size_t, const uint16_t *, size_t, uint8_t *)
     size_t nz_encode_symbols(const uint8_t *, const uint32_t *, size_t, size_t, uint8_t *, size_t)
     int nz_decode_symbols(const uint8_t *, size_t, const uint32_t *, size_t, size_t, uint8_t *)
-    size_t nz_encode_windows(const uint8_t *, size_t, const uint16_t *, int, uint64_t *)
-    size_t nz_decode_windows(const uint64_t *, size_t, const uint16_t *, int, uint8_t *, size_t)
     size_t nz_static_encode(const uint8_t *, size_t, uint8_t *, size_t)
     int nz_static_decode(const uint8_t *, size_t, uint8_t *, size_t)
 
 
 cdef size_t _NO_ROOM = <size_t>-1
-MIN_WINDOW = 8
-MAX_WINDOW = 64
 
 
 cdef const uint8_t *_start(const uint8_t[::1] data) noexcept nogil:
@@ -132,50 +128,6 @@ def decode_symbols(const uint8_t[::1] code not None, const uint32_t[:, ::1] cumu
             rc = nz_decode_symbols(_start(code), code.shape[0], &cumulative[0, 0], stride, size, target)
     if rc:
         raise MemoryError
-    return result
-
-
-cdef int _check_windows(const uint16_t[::1] tree, int width) except -1:
-    cdef int i
-    cdef bint bad = tree.shape[0] != 256 or not MIN_WINDOW <= width <= MAX_WINDOW
-    if not bad:
-        for i in range(1, 256):
-            bad |= tree[i] == 0
-    if bad:
-        raise ValueError("a window has 8 to 64 bits, a tree 256 probabilities of 1 to 65535")
-    return 0
-
-
-def encode_windows(const uint8_t[::1] text not None, const uint16_t[::1] tree not None, int width,
-                   uint64_t[::1] codes not None):
-    """Encode ``text`` as windows of ``width`` bits under one fixed byte distribution.
-
-    tree: uint16 [256], the probability of a one at each node of the byte tree, in 1/65536 (entry 0
-    is unused). codes: receives one codeword per window; at least as long as the text. Returns the
-    number of windows. Raises ValueError.
-    """
-    _check_windows(tree, width)
-    if codes.shape[0] < text.shape[0]:
-        raise ValueError("codes must be as long as the text")
-    cdef size_t n = text.shape[0], windows = 0
-    if n:
-        with nogil:
-            windows = nz_encode_windows(&text[0], n, &tree[0], width, &codes[0])
-    return windows
-
-
-def decode_windows(const uint64_t[::1] codes not None, const uint16_t[::1] tree not None, int width,
-                   size_t size):
-    """Decode the codewords of windows. Raises ValueError unless the text has ``size`` bytes."""
-    _check_windows(tree, width)
-    result = PyBytes_FromStringAndSize(NULL, size)
-    cdef uint8_t *target = <uint8_t *>PyBytes_AsString(result)
-    cdef size_t n = 0
-    if codes.shape[0]:
-        with nogil:
-            n = nz_decode_windows(&codes[0], codes.shape[0], &tree[0], width, target, size)
-    if n != size:
-        raise ValueError("windows that no encoder writes")
     return result
 
 

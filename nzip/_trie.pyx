@@ -8,7 +8,7 @@ from libc.stdlib cimport free, malloc
 
 cdef extern from "kernel/trie.h" nogil:
     ctypedef struct nz_trie:
-        uint32_t nodes, longest, cells
+        uint32_t nodes, longest
         const uint32_t *start
         const uint16_t *length
         const uint8_t *strings
@@ -63,11 +63,6 @@ cdef class Trie:
 
     def __len__(self):
         return self.trie.nodes
-
-    @property
-    def cells(self):
-        """The number of cells in the table that encoding walks."""
-        return self.trie.cells
 
     @property
     def longest(self):

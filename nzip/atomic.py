@@ -108,15 +108,20 @@ def _move(name: Path, target: Path) -> None:
     os.unlink(name)
 
 
+def _change_mode(descriptor: int, mode: int) -> None:
+    if hasattr(os, "fchmod"):  # Windows has none before Python 3.13, nor needs it
+        os.fchmod(descriptor, mode)
+
+
 def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> None:
     if like is None:
         umask = os.umask(0)
         os.umask(umask)
-        os.fchmod(descriptor, 0o666 & ~umask)
+        _change_mode(descriptor, 0o666 & ~umask)
         return
     mode = like.st_mode & 0o777
     own = os.fstat(descriptor)
-    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+    if hasattr(os, "fchown") and (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
         try:
             os.fchown(descriptor, like.st_uid, like.st_gid)
         except OSError:
@@ -126,7 +131,7 @@ def _copy_status(descriptor: int, name: Path, like: os.stat_result | None) -> No
                 # The new group and others get only what both the old group and others had.
                 both = mode >> 3 & mode & 7
                 mode = mode & 0o700 | both << 3 | both
-    os.fchmod(descriptor, mode)
+    _change_mode(descriptor, mode)
     os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 

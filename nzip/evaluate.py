@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import _predict
+from . import _predict, plots
 from .levels import DEFAULT_LEVEL, LEVELS, PLAIN_BLOCK
 from .models import Model
 
@@ -121,29 +121,16 @@ def curve(
     return points
 
 
-def plots() -> Any:
-    """matplotlib's pyplot, set up to draw image files. Raises ImportError without matplotlib."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError("plots need matplotlib: pip install 'nzip[bench]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
 def plot(points: list[Point], path: Path, title: str) -> None:
-    """Draw a curve to an image file. Raises ImportError without matplotlib."""
-    pyplot = plots()
+    """Draw a curve to an image file and an SVG. Raises ImportError without matplotlib."""
+    pyplot = plots.pyplot()
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     axes.step([p.first for p in points], [p.bpb for p in points], where="post")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("position in the text (bytes)")
     axes.set_ylabel("bits per byte")
     axes.set_title(title)
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plots.save(figure, path)
     pyplot.close(figure)
 
 

@@ -48,7 +48,7 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "7-Zip",
 }
 
-MAX_BLOCK = 1 << 24  # bytes of content in a block
+MAX_BLOCK = 1 << 26  # bytes of content in a block
 MIN_WINDOW = 8
 MAX_WINDOW = 64
 MAX_DICTIONARY = 20  # bits of a dictionary's windows; 2^20 windows take about 10 MB of memory
@@ -165,7 +165,7 @@ def skippable(payload: bytes) -> bytes:
 
 
 def pack_varint(value: int) -> bytes:
-    """Write a number below 2^28 with seven bits per byte, low bits first."""
+    """Write a number below 2^35 with seven bits per byte, low bits first."""
     out = bytearray()
     while value >= 128:
         out.append(value & 127 | 128)
@@ -180,7 +180,7 @@ def parse_varint(data: Data, at: int) -> tuple[int, int]:
     Raises TruncatedError and FormatError.
     """
     value = 0
-    for group in range(4):
+    for group in range(5):
         _need(data, at + 1)
         byte = data[at]
         at += 1

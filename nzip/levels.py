@@ -57,11 +57,13 @@ def default_model(mode: str, level: int = DEFAULT_LEVEL, adapt: bool = True) -> 
 
 def thread_memory(coding: int, size: int) -> int:
     """The most bytes that a thread takes for ``size`` bytes of block and prior together."""
-    slots = 0
+    tables = 0
     if coding in frame.MIXED:  # the tables of the models that learn from the block
         bits = (size - 1).bit_length()
-        slots = 16 << min(bits + coding, max(bits, 22))
-    return slots + (12 << 20) + 4 * size
+        matches = 3 if coding == frame.AC_DEEP else 1
+        tables = 16 << min(bits + coding, max(bits, 22), 24)  # slots
+        tables += matches * (4 << min(bits, max(bits - 3, 20)))
+    return tables + (16 << 20) + 4 * size
 
 
 def describe_levels() -> str:

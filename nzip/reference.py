@@ -561,8 +561,15 @@ def m1_tree(m1: M1) -> Tree:
 
 # What is mixed with M1: nothing, or models that learn from the block.
 NONE, LIGHT, FULL, DEEP = range(4)
-MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 16}
-MATCH_MIN, MATCH_MAX, MATCH_LENGTHS = 8, 400, 56
+MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 29}
+MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 6}
+SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048]
+MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
+MIXED_RATES = {LIGHT: (10, 20, 8), FULL: (8, 20, 8), DEEP: (4, 14, 9)}  # last, more at first, shift
+MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5]}
+MATCH_MAX, MATCH_LENGTHS = 400, 56
+FIELDS = 64  # of a line that are told apart
+FIELD_ENDS = (5, 6, 8, 9, 10, 11, 12, 15)  # kinds of bytes
 
 
 def _hash(value: int, salt: int) -> int:
@@ -605,35 +612,92 @@ class LightMap(AdaptiveMap):
         self.word += (2**32 - 1 - self.word) >> 7 if bit else -(self.word >> 7)
 
 
+class Match:
+    """Follows the last place where the last bytes stood."""
+
+    def __init__(self, least: int, bits: int, new_map: type[AdaptiveMap]) -> None:
+        self.least, self.bits = least, bits
+        self.at = self.length = self.missed = 0
+        self.entry: int | None = None
+        self.table: dict[int, int] = {}
+        self.map = [
+            [new_map(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
+            for i in range(MATCH_LENGTHS)
+        ]
+
+    def begin(self, text: bytearray) -> None:
+        """Begin a byte."""
+        self.expected = 256 | text[self.at] if self.at else 0
+        row = self.map[self.length if self.length < 32 else 30 + self.length // 16]
+        self.place = row[min(3, self.missed.bit_count())]
+
+    def input(self, depth: int) -> int:
+        """The logit of a one."""
+        return _towards(self.expected, depth, stretch(self.place.p16()))
+
+    def update(self, depth: int, bit: int) -> None:
+        """Learn from a bit."""
+        if self.expected:
+            hit = (self.expected >> (7 - depth) & 1) == bit
+            self.place.update(int(hit))
+            if not hit:
+                self.expected = 0
+
+    def follow(self, text: bytearray, position: int, last16: int) -> None:
+        """After a byte: go on, which eight wrong bytes in a row end, or find a longer one."""
+        if self.at:
+            hit = text[self.at] == text[position - 1]
+            self.missed = (self.missed << 1 | (not hit)) % 256
+            self.length = min(MATCH_MAX, self.length + 1) if hit else 0
+            self.at = 0 if self.missed == 255 else self.at + 1
+        if self.entry is not None:  # of the byte before
+            there = self.table.get(self.entry, 0)
+            if self.length < 16 and there:
+                there += 1
+                length = 0
+                while (
+                    length < min(MATCH_MAX, there)
+                    and text[there - 1 - length] == text[position - 1 - length]
+                ):
+                    length += 1
+                if length >= self.least and length > self.length:
+                    self.at, self.length, self.missed = there, length, 0
+            self.table[self.entry] = position - 1
+        if position >= self.least:
+            key = last16 % 256 ** min(8, self.least)
+            if self.least >= 16:
+                key = key * HASH % 2**64 ^ last16 >> 64
+            self.entry = _hash(key, 8) >> (32 - self.bits)
+
+
 class Mixing:
     """n-gram and match models of a block and M1, mixed in the logistic domain."""
 
     def __init__(self, text: bytearray, size: int, has_model: bool, profile: int) -> None:
         self.text, self.size, self.position, self.profile = text, size, 0, profile
-        self.history = self.classes = self.word = self.before = self.before2 = 0
+        self.last16 = self.history = self.classes = self.word = self.before = self.before2 = 0
         self.shape = self.skeleton = 0
         self.follow: dict[int, int] = {}
+        self.follow2: dict[int, int] = {}
         self.line = self.last_line = self.column = self.above = 0
-        self.match = self.match_length = self.missed = 0
-        self.entry: int | None = None
+        self.field = self.before_field = self.field_size = self.number = 0
+        self.fields, self.ends = [[0] * FIELDS, [0] * FIELDS], [[0] * FIELDS, [0] * FIELDS]
+        self.lower = self.up = self.up_hits = 0
+        self.masked = self.form = self.key = self.indent = self.first_word = 0
         self.seen = [[0, 0, 0] for _ in range(256)]
         self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
         self.controls = 0
-        contexts, sets = MIXED_CONTEXTS[profile], 3 if profile == DEEP else 2
+        contexts, sets = MIXED_CONTEXTS[profile], MIXED_SETS[profile]
         bits = _ceil_log2(size)
-        self.slot_bits, self.match_bits = (
-            clamp(bits + profile, 10, max(22, bits)),
-            clamp(bits, 8, 20),
-        )
+        self.slot_bits = clamp(bits + profile, 10, clamp(bits, 22, 24))
         self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
         self.slots: dict[int, bytearray] = {}
-        self.matches: dict[int, int] = {}
         self.following, self.counts, chances = history_tables()
         self.new_map = LightMap if profile == LIGHT else AdaptiveMap
         self.maps = [[self.new_map(p, 5) for p in chances] for _ in range(contexts)]
-        self.match_map = [
-            [self.new_map(65536 - 65536 // (4 if i < 2 else i + 2), 5) for _ in range(4)]
-            for i in range(MATCH_LENGTHS)
+        self.matches = [
+            Match(least, clamp(bits, 8, max(20, bits - 3)), self.new_map)
+            for least in MATCH_MIN[profile]
         ]
         self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
         # Of three bytes and of the word: the last byte that followed, and how often in a row.
@@ -641,17 +705,17 @@ class Mixing:
         self.run_map = [
             [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
-        # Inputs: M1, match, expected byte, bias, two runs, contexts.
+        # Inputs: M1, match, expected byte, bias, two runs, contexts, other matches.
         one = 16384 // sets
-        deep = profile == 3
-        other = one // ((16 if deep else 8) if has_model else (6 if deep else 4))
+        deep = profile == DEEP
+        other = one // ((24 if deep else 8) if has_model else (6 if deep else 4))
         m1 = 3 * one // 4 if has_model else one // 4
-        self.rate_end, self.rate_start = (6, 12) if deep else (10, 20)
-        first = [m1, other, other, 0, other, other, *[other] * contexts]
-        self.weights_class = [first[:] for _ in range(4096 + 256)]
-        self.weights_node = [first[:] for _ in range(256)]
-        self.weights_match = [first[:] for _ in range(32)]
-        self.apm: dict[int, list[int]] = {}
+        others = 2 + contexts + len(self.matches) - 1
+        first = [m1, other, other, 0, *[other] * others]
+        self.rate_end, self.rate_start, self.rate_shift = MIXED_RATES[profile]
+        self.weights = [[first[:] for _ in range(rows)] for rows in SET_ROWS[:sets]]
+        self.rows: list[list[int]] = []
+        self.apms: list[dict[int, list[int]]] = [{} for _ in range(MIXED_APMS[profile])]
         self._set_contexts()
 
     def _find_slot(self, key: int) -> bytearray:
@@ -711,16 +775,15 @@ class Mixing:
         if self.profile >= FULL:
             self.hashes += [*special[2:], order(3), order(6)]
         if self.profile >= DEEP:
-            expected = self.text[self.match] if self.match else 256
-            self.hashes += [
-                order(1),
-                order(5),
-                order(7),
-                _hash(history & 0xFFFF00, 21),
-                _hash(word | (self.before * 31 + self.before2) % 2**32, 22),
-                _hash(self.follow.get(last, 0) % 256**3 << 8 | last, 23),
-                _hash(min(15, self.match_length) << 24 | expected << 8 | last, 24),
-            ]
+            keys = self._deep_keys()
+            self.hashes += [order(1), order(5), *(_hash(key, 21 + i) for i, key in enumerate(keys))]
+        binary = self._is_binary()
+        self.set_rows = [4096 + last if binary else self.classes, 0, 0, last * 8]
+        place = (min(15, self.field_size) << 6 | self.number, self.form >> 21)
+        if binary and self.profile == DEEP:
+            place = (self.position % (r or 4) % 1024, self._byte_back(r or 4))
+        self.set_rows += place
+        self.apm_keys = [history % 65536, _hash(last, 39), _hash(self.form, 40)]
         run_keys = [order(3), _hash(self.word << 8 | last, 9)]
         self.run_keys = [key >> (32 - self.run_bits) for key in run_keys]
         self._find_slots(1)
@@ -746,38 +809,113 @@ class Mixing:
                 self.record, self.hits = d, [0, 0]
         self.seen[byte] = [p, *seen[:2]]
 
-    def _find_match(self, byte: int) -> None:
-        """Follow the match, which eight wrong bytes in a row end, or find a longer one."""
-        if self.match:
-            hit = self.text[self.match] == byte
-            self.missed = (self.missed << 1 | (not hit)) % 256
-            self.match_length = min(MATCH_MAX, self.match_length + 1) if hit else 0
-            self.match = 0 if self.missed == 255 else self.match + 1
-        if self.entry is not None:  # of the byte before
-            there = self.matches.get(self.entry, 0)
-            if self.match_length < 16 and there:
-                there += 1
-                length = 0
-                while (
-                    length < min(MATCH_MAX, there)
-                    and self.text[there - 1 - length] == self.text[self.position - 1 - length]
-                ):
-                    length += 1
-                if length >= MATCH_MIN and length > self.match_length:
-                    self.match, self.match_length, self.missed = there, length, 0
-            self.matches[self.entry] = self.position - 1
-        if self.position >= MATCH_MIN:
-            self.entry = _hash(self.history, 8) >> (32 - self.match_bits)
+    def _deep_keys(self) -> list[int]:
+        """The contexts that only AC_DEEP has, but for orders."""
+        history, last, match, back = (
+            self.history,
+            self.history % 256,
+            self.matches[0],
+            self._byte_back,
+        )
+        expected = self.text[match.at] if match.at else 256
+
+        def both(one: int, other: int) -> int:
+            return (one * HASH + other) % 2**64
+
+        keys = [
+            history & 0xFFFF00,
+            both(self.word, (self.before * 31 + self.before2) % 2**32),
+            self.follow.get(last, 0) % 256**3 << 8 | last,
+            self.follow2.get(history % 65536, 0) << 8 | last,
+            min(15, match.length) << 24 | expected << 8 | last,
+        ]
+        if not self._is_binary():
+            above = self.fields[not self.lower][self.number]
+            up = self.text[self.up] if self.up else 0
+            after = self.text[self.up + 1] if self.up and self.up + 1 < self.position else 0
+            first = self.text[self.line] if self.line < self.position else 0
+            return [
+                *keys,
+                both(self.field, self.number),
+                both(self.field, above),
+                both(self.field, self.key),
+                both(self.form, self.field),
+                both(self.form, above),
+                self.form,
+                self.masked,
+                self.masked % 2**32,
+                after << 24 | up << 16 | last << 8 | self.up_hits,
+                first << 16 | history % 65536,
+                both(self.word, self.key << 8 | last),
+                both(self.first_word, self.indent << 16 | history % 65536),
+                both(self.word, self.before2),
+            ]
+        r = self.record or 4
+        at, one, two = self.position % r, back(r), back(2 * r)
+        along = (last + one - back(r + 1)) % 256
+        return [
+            *keys,
+            at << 8 | one,
+            back(3 * r) << 16 | two << 8 | one,
+            at << 8 | along,
+            at << 8 | (2 * one - two) % 256,
+            one << 8 | along,
+            at << 24 | two << 16 | one << 8 | last,
+            at << 24 | one << 16 | history % 65536,
+            history & 0xFF00,
+            history & 0xFF0000,
+            history & 0xFF000000,
+            history & 0xFF0000FF,
+            history & 0xF0F0F0F0F0,
+            history % 256**7,
+        ]
+
+    def _find_field(self, byte: int, last: int, kind_of: int) -> None:
+        """AC_DEEP's view of lines and their fields, after ``byte`` behind ``last``."""
+        after = self.history >> 8 & 0xFFFF
+        self.follow2[after] = (self.follow2.get(after, 0) << 8 | byte) % 2**32
+        masked = 48 if kind_of == 4 else byte
+        self.masked = (self.masked << 8 | masked) % 2**64
+        if kind_of != 4 or not 48 <= last <= 57:
+            self.form = (self.form + masked + 1) * 0x2F0B4C47 % 2**32
+        hit = self.up > 0 and self.text[self.up] == byte
+        self.up_hits = min(15, self.up_hits + 1) if hit else 0
+        if self.up:
+            self.up += 1
+        if kind_of not in FIELD_ENDS:
+            self.field_size += 1
+            self.field = (self.field + byte + 1) * 0x2F0B4C47 % 2**32
+        else:
+            self.field_size = 0
+            if self.field:
+                n = self.number
+                self.fields[self.lower][n] = self.before_field = self.field
+                self.ends[self.lower][n] = self.position
+                self.field = 0
+                self.up = self.ends[not self.lower][n] or self.up
+                self.number = min(FIELDS - 1, n + 1)
+        if byte in b":=>":
+            self.key = self.word or self.before
+        if byte == 10:
+            self.up = self.last_line
+            for n in range(self.number, FIELDS):
+                self.ends[self.lower][n] = self.fields[self.lower][n] = 0
+            self.lower = int(not self.lower)
+            self.number = self.form = self.first_word = self.indent = 0
+        elif not self.first_word:
+            if byte in b" \t":
+                self.indent += 1
+            elif kind_of in FIELD_ENDS:
+                self.first_word = self.before_field
 
     def begin(self) -> None:
         """Begin a byte."""
         self.node = 1
-        self.expected = 256 | self.text[self.match] if self.match else 0
+        for match in self.matches:
+            match.begin(self.text)
         self.rate = self.rate_end + self.rate_start * 1024 // (1024 + self.position // 32)
-        length = self.match_length
-        wrong = min(3, self.missed.bit_count())
-        self.match_place = self.match_map[length if length < 32 else 30 + length // 16][wrong]
-        self.match_class = 1 + (length >= 16) + (length >= 32) if self.match else 0
+        first = self.matches[0]
+        self.match_class = 1 + (first.length >= 16) + (first.length >= 32) if first.at else 0
         found = [runs.get(key, (0, 0)) for runs, key in zip(self.runs, self.run_keys, strict=True)]
         self.run_byte = [256 | byte if count else 0 for byte, count in found]
         self.run_count = [min(15, count) for _, count in found]
@@ -785,8 +923,8 @@ class Mixing:
     def predict(self, depth: int, logit: int) -> int:
         """Probability (1..65535) of a one."""
         self.inner = self.node if depth < 4 else self.node % (1 << (depth - 4)) | 1 << (depth - 4)
-        last = self.history % 256
-        hint = self.text[self.match] if self.match else self.history >> 8 & 255
+        at = self.matches[0].at
+        hint = self.text[at] if at else self.history >> 8 & 255
         self.expected_place = self.expected_map.setdefault(
             (self.match_class, hint, self.node), self.new_map(32768, 0)
         )
@@ -796,7 +934,7 @@ class Mixing:
         ]
         self.x = [
             clamp(logit, -2047, 2047),
-            _towards(self.expected, depth, stretch(self.match_place.p16())),
+            self.matches[0].input(depth),
             stretch(self.expected_place.p16()),
             256,
             *(
@@ -807,48 +945,51 @@ class Mixing:
                 stretch(maps[slot[self.inner]].p16())
                 for maps, slot in zip(self.maps, self.found, strict=True)
             ),
+            *(match.input(depth) for match in self.matches[1:]),
         ]
+        self.set_rows[1] = self.node
         self.sets = [
-            self.weights_class[4096 + last if self._is_binary() else self.classes],
-            self.weights_node[self.node],
+            weights[row + depth if i == 3 else row]
+            for i, (weights, row) in enumerate(
+                zip(self.weights, self.set_rows, strict=False)  # the first of them
+            )
         ]
-        if self.profile == DEEP:
-            matching = self.match_class if self.expected else 0
-            self.sets.append(self.weights_match[matching * 8 + depth])
         total = sum(w * v for weights in self.sets for w, v in zip(weights, self.x, strict=True))
-        self.mixed = clamp(total >> 14, -2047, 2047)
+        most = 3071 if self.profile == DEEP else 2047
+        self.mixed = clamp(total >> 14, -most, most)
         p = squash(self.mixed)
-        if self.profile == LIGHT:
+        if not self.apms:
             return p
-        key = (self.history % 65536 * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32
-        self.row = self.apm.setdefault(
-            key >> (32 - self.apm_bits),
-            [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)],
-        )
-        step, part = divmod((self.mixed + 2048) * 32, 4096)
+        step, part = divmod((clamp(self.mixed, -2047, 2047) + 2048) * 32, 4096)
         self.near = step + (part >> 11)
-        refined = (self.row[step] * (4096 - part) + self.row[step + 1] * part) >> 12
-        return (p + refined + 1) >> 1
+        self.rows = []
+        for apm, value in zip(self.apms, self.apm_keys, strict=False):
+            key = (value * 0x9E3779B1 + self.node * 0x85EBCA6B) % 2**32
+            row = apm.setdefault(
+                key >> (32 - self.apm_bits),
+                [squash(clamp((j - 16) * 128, -2047, 2047)) for j in range(33)],
+            )
+            self.rows.append(row)
+            p += (row[step] * (4096 - part) + row[step + 1] * part) >> 12
+        n = 1 + len(self.rows)
+        return max(1, (p + n // 2) // n)
 
     def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
-        error = ((bit << 16) - bit - squash(self.mixed)) * self.rate >> 8
-        error = clamp(error, -32767, 32767)
-        for weights in self.sets:
+        miss = (bit << 16) - bit - squash(self.mixed)
+        error = clamp(miss * self.rate >> self.rate_shift, -32767, 32767)
+        for weights in self.sets if self.profile == LIGHT or abs(miss) >= 256 else []:
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 15), -32768, 32767)
-        if self.profile != LIGHT:
-            self.row[self.near] += ((bit << 16) - bit - self.row[self.near]) >> 5
+        for row in self.rows:
+            row[self.near] += ((bit << 16) - bit - row[self.near]) >> 5
         for maps, slot in zip(self.maps, self.found, strict=True):
             state = slot[self.inner]
             maps[state].update(bit)
             slot[self.inner] = self.following[state][bit]
         self.expected_place.update(bit)
-        if self.expected:
-            hit = (self.expected >> (7 - depth) & 1) == bit
-            self.match_place.update(int(hit))
-            if not hit:
-                self.expected = 0
+        for match in self.matches:
+            match.update(depth, bit)
         for i, place in enumerate(self.run_place):
             if self.run_byte[i]:
                 hit = (self.run_byte[i] >> (7 - depth) & 1) == bit
@@ -868,7 +1009,8 @@ class Mixing:
             again = count > 0 and before == byte
             runs[key] = (byte, min(255, count + 1) if again else 1)
         self.follow[last] = (self.follow.get(last, 0) << 8 | byte) % 256**4
-        self.history = (self.history << 8 | byte) % 256**8
+        self.last16 = (self.last16 << 8 | byte) % 256**16
+        self.history = self.last16 % 256**8
         self.shape = (self.shape << 4 | kind_of) % 2**32
         if self.skeleton % 16 != kind_of:
             self.skeleton = (self.skeleton << 4 | kind_of) % 2**32
@@ -890,7 +1032,10 @@ class Mixing:
         above = self.last_line + column
         self.above = self.text[above] if above < self.line else 0
         self.column = min(255, column)
-        self._find_match(byte)
+        for match in self.matches:
+            match.follow(self.text, self.position, self.last16)
+        if self.profile == DEEP:
+            self._find_field(byte, last, kind_of)
         self._set_contexts()
 
 

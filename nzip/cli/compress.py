@@ -72,7 +72,8 @@ def compress(
             "-B",
             "--block-size",
             metavar="SIZE",
-            help="64K to 16M: smaller blocks can be read alone and in parallel, but cost space.",
+            help="64K to 64M: smaller blocks can be read alone and in parallel, but cost space;"
+            " larger ones find repeats further back.",
         ),
     ] = None,
     output: Output = None,

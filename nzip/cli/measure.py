@@ -50,7 +50,7 @@ def bench(
     progress: ShowProgress = None,
 ) -> None:
     """Compare nzip with gzip, zstd, xz and brotli; every round trip is verified."""
-    from .. import evaluate
+    from .. import plots
     from ..bench import report, runner
 
     end_with_the_reader()
@@ -65,7 +65,7 @@ def bench(
         prior=load_prior(prior),
     )
     if plot is not None:
-        evaluate.plots()  # before an hour of measuring, not after it
+        plots.pyplot()  # before an hour of measuring, not after it
     results = runner.run(paths, codecs, adjusted=adjusted, progress=progress)
     if plot is not None:
         report.plot_frontier(results, plot)

@@ -181,10 +181,11 @@ size_t nz_encode_symbols(const uint8_t *symbols, const uint32_t *cumulative, siz
                          size_t n, uint8_t *out, size_t capacity);
 int nz_decode_symbols(const uint8_t *in, size_t size, const uint32_t *cumulative, size_t row_stride,
                       size_t n, uint8_t *symbols);
-/* Windows under one fixed tree of 256 node probabilities (entry 0 unused). */
-size_t nz_encode_windows(const uint8_t *text, size_t n, const uint16_t *tree, int width, uint64_t *codes);
-size_t nz_decode_windows(const uint64_t *codes, size_t windows, const uint16_t *tree, int width,
-                         uint8_t *text, size_t capacity);
+/* n symbols under one fixed row. Returns 0, or -1 without memory. */
+int nz_decode_fixed(nz_decoder *, const uint32_t *cumulative, size_t n, uint8_t *symbols);
+
+/* ---- static.c ------------------------------------------------------------------------------- */
+
 /* A block of `static` mode: a table of counts, then the symbols. SIZE_MAX if it does not fit.
    Decoding returns 0, -1 for a table without symbols or with more than 256, or -2 without
    memory. */
