@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The entropy coders: a thin binding of kernel/coder.h. One call per batch, without the GIL.
 
-They are the binary coder, the byte-alphabet coder, the window coder (block arithmetic coding) and
-the blocks of ``static`` mode. ``nzip.reference`` has the same coders in plain Python.
+They are the binary coder, the byte-alphabet coder and the blocks of ``static`` mode.
+``nzip.reference`` has the same coders in plain Python.
 """
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize

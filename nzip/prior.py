@@ -154,7 +154,7 @@ class Prior:
 
         The result has no frame header and names neither prior nor model: it is for data that one
         application stores. ``nzip.compress(data, prior=prior)`` makes frames. Raises ValueError for
-        more than 16 MiB.
+        more than 64 MiB.
         """
         view = memoryview(record).cast("B")
         size = len(view)

@@ -195,8 +195,8 @@ MUTANTS = [
     Mutant(
         "levels",
         "nzip/levels.py",
-        "slots = 16 << min(bits + coding, max(bits, 22))",
-        "slots = 4 << min(bits + coding, max(bits, 22))",
+        "tables = 16 << min(bits + coding, max(bits, 22), 24)",
+        "tables = 4 << min(bits + coding, max(bits, 22), 24)",
         "test_habits.py -k is_what_it_takes",
     ),
     Mutant(
