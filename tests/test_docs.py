@@ -110,7 +110,7 @@ SAMPLES = {
     "folder/notes.txt": ENGLISH,
 }
 PROGRAMS = {
-    name: f"-c 'import nzip._main; raise SystemExit(nzip._main.{function}())'"
+    name: f"-c 'import nzip.cli.program; raise SystemExit(nzip.cli.program.{function}())'"
     for name, function in (("nzip", "main"), ("nzcat", "cat"), ("nzgrep", "grep"))
 }
 PROGRAMS["pg_dump"] = "-c 'print(\"INSERT INTO t VALUES (1);\\n\" * 99)'"
