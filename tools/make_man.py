@@ -55,7 +55,7 @@ EXAMPLES = {
     "nzip compress report.txt": "Write report.txt.nz; the input stays.",
     "nzip -9 --rm *.log": "The strongest level; inputs are removed once verified.",
     "tar -I nzip -cf backup.tar.nz folder/": "As the compressor of tar.",
-    "nzip decompress --recover backup.tar.nz": "What is sound of a damaged file.",
+    "nzip decompress --recover backup.tar.nz": "Write the intact parts of a damaged file.",
     "nzgrep -n error *.log.nz": "Search compressed files.",
 }
 
