@@ -1,5 +1,5 @@
-/* The inner loop of the matrix product. `product` does PRODUCT_ROWS rows from `row`, or the last NZ_ROWS, for some
-   steps: out[step][row], Q8, within +-limit; `product_tile` NZ_ROWS rows for one. */
+/* The inner loop of the matrix product. `product` computes PRODUCT_ROWS rows from `row` on, or the last NZ_ROWS, for
+   several steps: out[step][row], Q8, within +-limit. `product_tile` computes NZ_ROWS rows for one step. */
 #if NZ_AVX512
 #define PRODUCT_ROWS 16
 NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit,
@@ -40,7 +40,7 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 #elif NZ_AVX2
 #define PRODUCT_ROWS 32
 /* One or two tiles of 16 rows. Two vpmaddubsw results are added as int16 before they are widened: at most
-   4 * 127 * 63 = 32,004, so nothing saturates. far: the weights are not in the first cache. */
+   4 * 127 * 63 = 32,004, so nothing saturates. far: the weights are not in the first-level cache. */
 NZ_INLINE void product_tiles(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit, const int tiles,
                              const int far) {
     const __m256i ones = _mm256_set1_epi16(1);
@@ -95,7 +95,7 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 
 #elif NZ_NEON
 #define PRODUCT_ROWS 16
-/* Four rows' results of a tile. */
+/* The results of four rows of a tile. */
 NZ_INLINE void finish_rows(const nz_matrix *m, int row, int32x4_t acc, int16_t *out, int16_t limit) {
     int32x4_t z = vshrq_n_s32(vmlaq_s32(vld1q_s32(m->bias + row), acc, vld1q_s32(m->mult + row)), NZ_SCALE_SHIFT);
     z = vminq_s32(vmaxq_s32(z, vdupq_n_s32(-limit)), vdupq_n_s32(limit));
@@ -119,7 +119,7 @@ NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int
     for (int r = 0; r < 4; r++) finish_rows(m, row + 4 * r, acc[r], out + 4 * r, limit);
 }
 #else
-/* Four columns' products of two rows are added up in eight int16: at most 4 * 127 * 63 = 32,004. */
+/* The products of four columns, for two rows, are added in eight int16: at most 4 * 127 * 63 = 32,004. */
 NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
     int32x4_t acc[8];
@@ -152,9 +152,9 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 #else
 #define ALIGNED(p) (p)
 #endif
-/* Sums of products of int16, in rows, are what compilers have an instruction for on most machines. */
+/* For sums of products of int16 along a row, compilers have an instruction on most machines. */
 NZ_INLINE void product_rows(const nz_matrix *m, int row, int rows, const uint8_t *act, int16_t *out, int16_t limit) {
-    const int columns = m->columns & ~15; /* which they are a multiple of */
+    const int columns = m->columns & ~15; /* no change, but tells the compiler that it is a multiple of 16 */
     const int16_t *w = (const int16_t *)(const void *)m->weights + (size_t)row * (size_t)columns;
     int16_t a[NZ_MAX_COLUMNS];
     for (int k = 0; k < columns; k++) a[k] = act[k];

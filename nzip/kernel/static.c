@@ -2,8 +2,8 @@
    docs/format.md and reference.py. */
 #include "coder.h"
 
-/* The transmitted counts are scaled so that their sum is at most this. It limits the size of the
-   table and costs under 0.01 % on text. */
+/* The coded counts are scaled so that their sum is at most this. That limits the size of the table, and costs less
+   than 0.01 % on text. */
 #define STATIC_COUNTS (1u << 15)
 
 /* Frequencies that sum to 65,536, at least 1 where count > 0; total > 0. */

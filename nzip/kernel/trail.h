@@ -1,5 +1,5 @@
 /* What M1 knows of the text before the next byte, and the keys of its contexts. Part of the format:
-   docs/format.md, "Contexts"; used by the kernel and by training alike. */
+   docs/format.md, "Contexts"; used both by the kernel and by training. */
 #ifndef NZ_TRAIL_H
 #define NZ_TRAIL_H
 
@@ -8,7 +8,7 @@
 #define NZ_MAX_CONTEXTS 12
 #define NZ_HASH 0x9E3779B97F4A7C15ull /* 2^64 / golden ratio, odd */
 
-/* Contexts 1 to 8 are that many last bytes. */
+/* Contexts 1 to 8 are the last 1 to 8 bytes. */
 enum {
     NZ_WORD = 9,     /* the word so far, or the last byte outside words */
     NZ_WORDS = 10,   /* that, and the word before */
@@ -59,7 +59,7 @@ NZ_INLINE void nz_trail_push(nz_trail *s, uint32_t byte) {
     s->shape = s->shape << 4 | nz_kind(byte);
 }
 
-/* A 64-bit hash of a context, its high half the best mixed. */
+/* A 64-bit hash of a context; its high half is mixed best. */
 NZ_INLINE uint64_t nz_trail_key(const nz_trail *s, int context) {
     uint64_t last = s->last, word = s->word ? s->word : last & 255, value;
     switch (context) {
@@ -75,7 +75,7 @@ NZ_INLINE uint64_t nz_trail_key(const nz_trail *s, int context) {
     return (key ^ key >> 32) * NZ_HASH;
 }
 
-/* The bucket that a context looks in, and the number that tells its row there; never 0. */
+/* The bucket in which a context looks, and the number, never 0, that identifies its row there. */
 NZ_INLINE uint32_t nz_bucket(uint64_t key, uint32_t buckets) { return (uint32_t)((key >> 32) * buckets >> 32); }
 NZ_INLINE uint16_t nz_check(uint64_t key) {
     uint16_t check = (uint16_t)(key >> 16);

@@ -1,5 +1,5 @@
-/* The operations that the engines are written in, on vectors of int16: for AVX2, for NEON, and in plain loops of
-   which a compiler makes what its machine has. What differs more is the inner loop of the matrix product. */
+/* The operations that the engines are written with, on vectors of int16: for AVX2, for NEON, and as plain loops, which
+   compilers turn into the vectors of their machine. The inner loop of the matrix product (product.h) differs more. */
 #if NZ_AVX2
 #include <immintrin.h>
 
@@ -19,13 +19,13 @@ NZ_INLINE vec v_mulhrs(vec a, vec b) { return _mm256_mulhrs_epi16(a, b); } /* (a
 #define v_shl(v, n) _mm256_slli_epi16(v, n)
 #define v_shr(v, n) _mm256_srai_epi16(v, n)
 
-/* Activations within +-NZ_ACT_MAX as they are stored. */
+/* Stores activations within +-NZ_ACT_MAX. */
 NZ_INLINE void v_store_act(uint8_t *act, vec v) {
     v = v_add(v, v_set(NZ_ACT_ZERO));
     _mm_storeu_si128((__m128i *)(void *)act, _mm_packus_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
 }
 
-/* (v * factor) >> shift, rounded, where that fits. */
+/* (v * factor) >> shift, rounded and saturated. */
 NZ_INLINE vec v_scale(vec v, int16_t factor, int shift) {
     const __m256i factors = _mm256_set1_epi16(factor), half = _mm256_set1_epi32(1 << (shift - 1));
     const __m128i count = _mm_cvtsi32_si128(shift);
@@ -65,7 +65,7 @@ NZ_INLINE uint64_t v_squares(const int16_t *x, int n) {
     return parts[0] + parts[1] + parts[2] + parts[3];
 }
 
-/* Eight bytes' low nibbles and their high ones, times scales, summed up. */
+/* Sums of the low nibbles and of the high nibbles of eight bytes, times scales. */
 typedef struct {
     __m128i low, high;
 } vec_rows;
@@ -165,7 +165,7 @@ typedef struct {
     int16_t at[LANES];
 } vec;
 #if defined(__GNUC__) && !defined(__clang__)
-#define EACH _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) /* unrolled, it would not become vectors */
+#define EACH _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) /* if unrolled, it would not be vectorised */
 #else
 #define EACH for (int i = 0; i < LANES; i++)
 #endif
