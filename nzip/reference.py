@@ -1,12 +1,12 @@
-"""nzip's coders and predictor in plain Python: the specification that the kernel is held to.
+"""nzip's coders and predictor in plain Python: the specification of the kernel.
 
-Slow on purpose: nothing here is clever, and every number is a Python int, so that what is
-written is what must come out. The product never imports this module; the tests do, and anybody
-who writes a decoder may. docs/format.md says how the pieces make a file.
+It is slow on purpose: nothing here is clever, and every number is a Python int, so the code says
+exactly what must come out. The package never imports this module; the tests do, and anybody who
+writes a decoder can. docs/format.md describes how the pieces make up a file.
 
-The tables (rsqrt, squash, stretch, bit histories) are computed here with decimal
-arithmetic of 40 digits, correctly rounded on every machine; ``tools/make_tables.py`` writes them
-into the kernel's ``tables.h``.
+The tables (rsqrt, squash, stretch, bit histories) are computed here in decimal arithmetic with
+40 digits, and are correctly rounded on every machine; ``tools/make_tables.py`` writes them into
+the kernel's ``tables.h``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 
 def rshift_round(x: int, n: int) -> int:
-    """x / 2^n rounded to the nearest integer, halves upwards."""
+    """x / 2^n, rounded to the nearest integer, with halves rounded up."""
     return (x + (1 << (n - 1))) >> n
 
 
 def clamp(x: int, low: int, high: int) -> int:
-    """x, moved into [low, high]."""
+    """x, limited to [low, high]."""
     return max(low, min(high, x))
 
 
@@ -83,7 +83,7 @@ def stretch_table() -> list[int]:
 
 
 def reciprocal_table() -> list[int]:
-    """8192 / (n + 1.5): the step of an adaptive probability that was updated n times."""
+    """8192 / (n + 1.5): the step of an adaptive probability after n updates."""
     return [16384 // (2 * n + 3) for n in range(256)]
 
 
@@ -106,7 +106,7 @@ def _history_next(history: tuple[int, int, int], bit: int) -> tuple[int, int, in
 def history_tables() -> tuple[list[list[int]], list[int], list[int]]:
     """(next state for a zero and a one, observations, probability of a one) of each state.
 
-    State 0 is the empty history; the others are numbered as a breadth-first search finds them.
+    State 0 is the empty history; the others are numbered in the order of a breadth-first search.
     """
     states = [(0, 0, 0)]
     number = {states[0]: 0}
@@ -131,7 +131,7 @@ def history_tables() -> tuple[list[list[int]], list[int], list[int]]:
 
 
 class Encoder:
-    """Range coder with a 64-bit low and range and 16-bit probabilities; 32-bit words out."""
+    """Range coder with a 64-bit low and range, 16-bit probabilities, and output in 32-bit words."""
 
     def __init__(self) -> None:
         self.low, self.range, self.out = 0, 2**64 - 1, bytearray()
@@ -174,7 +174,7 @@ class Encoder:
         return symbol
 
     def finish(self) -> bytes:
-        """End with the fewest bytes; zeros at the end are left out, the decoder reads them."""
+        """End with the fewest bytes, without zeros at the end, which the decoder supplies."""
         for count in range(9):
             mask = 2 ** (64 - 8 * count) - 1
             value = (self.low + mask) // (mask + 1) * (mask + 1)
@@ -195,7 +195,7 @@ class Decoder:
         self.code = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
 
     def narrow(self, low: int, size: int) -> None:
-        """Leave the part that was decoded."""
+        """Go on with the part that was decoded."""
         self.code -= low
         self.range = size
         if self.range < 2**32:
@@ -233,7 +233,7 @@ Coder = Encoder | Decoder
 
 
 def _gamma(coder: Coder, value: int) -> int:
-    """Elias gamma code of value + 1, with even odds a bit."""
+    """Elias gamma code of value + 1, with even odds for each bit."""
     value += 1
     bits = 0
     while bits < 16 and coder.bit(32768, int(value >> (bits + 1) > 0)):
@@ -245,7 +245,7 @@ def _gamma(coder: Coder, value: int) -> int:
 
 
 def _frequencies(counts: Sequence[int]) -> list[int]:
-    """Cumulative frequencies from counts: at least 1 where a count is, 65536 in all."""
+    """Cumulative frequencies from counts: at least 1 for a positive count, 65536 in total."""
     total = sum(counts)
     freq = [count * (65536 - 256) // total + 1 if count else 0 for count in counts]
     freq[freq.index(max(freq))] += 65536 - sum(freq)
@@ -282,19 +282,19 @@ Tree = Callable[[bytes], Callable[[int], int]]  # text of the window so far -> n
 
 
 def window_codewords(width: int) -> int:
-    """Codewords that a window of ``width`` bits starts with; 16 are kept free from 16 bits on."""
+    """How many codewords a window of ``width`` bits has; from 16 bits on, 16 are kept free."""
     return (1 << width) - (16 if width >= 16 else 0)
 
 
 def _ones(count: int, p1: int, root: bool, depth: int) -> int:
-    """Codewords of the 1-child of a node with ``count``; the root's leaves keep one each."""
+    """Codewords for the 1-child of a node with ``count``; at the root each leaf keeps one."""
     ones = (count * p1 + 0x8000) >> 16
     leaves = 1 << (7 - depth)
     return clamp(ones, leaves, count - leaves) if root else ones
 
 
 def _starts_afresh(window: int, reset_every: int) -> bool:
-    """Does M1 start afresh at this window? With ``reset_every`` 0 it does at the first only."""
+    """Is M1 reset at this window? If ``reset_every`` is 0, only at the first."""
     return window % reset_every == 0 if reset_every else window == 0
 
 
@@ -308,7 +308,7 @@ def encode_windows(text: bytes, width: int, tree: Tree, reset_every: int = 1) ->
             context = at
         while at < len(text) and count > 1:
             root = at == start
-            inner, share = (low, count) if root else (low + 1, count - 1)  # low itself: stop here
+            inner, share = (low, count) if root else (low + 1, count - 1)  # low itself: end
             p1, node = tree(text[context:at]), 1
             for depth in range(8):
                 ones = _ones(share, p1(node), root, depth)
@@ -349,7 +349,7 @@ def decode_windows(codes: Sequence[int], width: int, tree: Tree, reset_every: in
 
 
 def _masses(whole: int, p1: Callable[[int], int]) -> list[int]:
-    """What each byte gets of a string's mass (its probability in 2^-62)."""
+    """Each byte's share of a string's mass (its probability, in units of 2^-62)."""
     masses = [0, whole, *[0] * 510]
     for node in range(1, 256):
         ones = masses[node] * p1(node) >> 16
@@ -359,7 +359,7 @@ def _masses(whole: int, p1: Callable[[int], int]) -> list[int]:
 
 def window_dictionary(width: int, tree: Tree) -> list[bytes]:
     """The strings of windows of up to 20 bits, by codeword: every byte, and the most probable of
-    the longer ones; of equals those that come first."""
+    the longer strings; of equally probable ones, those that come first in order."""
     chosen = [bytes([byte]) for byte in range(256)]
     heap: list[tuple[int, bytes]] = []
 
@@ -377,7 +377,7 @@ def window_dictionary(width: int, tree: Tree) -> list[bytes]:
 
 
 def encode_dictionary(text: bytes, dictionary: list[bytes]) -> list[int]:
-    """The codeword of each window: of the longest string that the rest of the text begins with."""
+    """The codeword of each window: that of the longest string that is a prefix of the rest."""
     number = {string: k for k, string in enumerate(dictionary)}
     codes, at = [], 0
     while at < len(text):
@@ -394,7 +394,7 @@ def encode_dictionary(text: bytes, dictionary: list[bytes]) -> list[int]:
 HASH = 0x9E3779B97F4A7C15
 
 
-WORD, WORDS, WORDS3, SKIP, SHAPE = range(9, 14)  # contexts beside the last 1 to 8 bytes
+WORD, WORDS, WORDS3, SKIP, SHAPE = range(9, 14)  # contexts besides the last 1 to 8 bytes
 KINDS = {
     **dict.fromkeys(b" ", 5) | dict.fromkeys(b"\n", 6) | dict.fromkeys(b".!?", 7),
     **dict.fromkeys(b",;:", 8) | dict.fromkeys(b"\"'", 9) | dict.fromkeys(b"([{", 10),
@@ -415,13 +415,13 @@ def kind(byte: int) -> int:
 
 
 class Trail:
-    """What M1 knows of the text, and the keys of its contexts."""
+    """What M1 remembers of the text, and the keys of its contexts."""
 
     def __init__(self) -> None:
         self.last = self.word = self.before = self.before2 = self.shape = 0
 
     def push(self, byte: int) -> None:
-        """Take in a byte of the text."""
+        """Add a byte of the text."""
         lower = byte | 32
         letter = lower if 97 <= lower <= 122 else byte if byte >= 128 else 0
         self.last = (self.last << 8 | byte) % 2**64
@@ -450,7 +450,7 @@ class Trail:
 
 
 class M1:
-    """The recurrent predictor. Tensors are nested lists of ints, as docs/format.md names them."""
+    """The recurrent predictor. Tensors are nested lists of ints, named as in docs/format.md."""
 
     def __init__(self, contexts: Sequence[int], ways: int, tensors: dict[str, Any]):
         self.contexts, self.ways, self.t = contexts, ways, tensors
@@ -458,16 +458,16 @@ class M1:
         self.reset()
 
     def reset(self) -> None:
-        """A fresh state, before any text."""
+        """Go back to the state before any text."""
         self.h = [[0] * self.hidden for _ in self.t["gates"]]
         self.trail = Trail()
 
     def push(self, byte: int) -> None:
-        """Take in a byte of the text."""
+        """Add a byte of the text."""
         self.trail.push(byte)
 
     def places(self) -> Iterator[tuple[int, int]]:
-        """The bucket in which each context looks, and the number that makes a row there its own."""
+        """The bucket in which each context looks, and the number that marks its row there."""
         for context in self.contexts:
             key = self.trail.key(context)
             yield (key >> 32) * len(self.t["lines"]) >> 32, (key >> 16) % 2**16 or 1
@@ -488,7 +488,7 @@ class M1:
 
     @staticmethod
     def _normalise(x: list[int]) -> list[int]:
-        """x over its root mean square, in steps of 1/21."""
+        """x divided by its root mean square, in steps of 1/21."""
         mean, shift = max(1, sum(v * v for v in x) // len(x)), 24
         while mean < 2**28:
             mean, shift = mean << 2, shift - 1
@@ -508,7 +508,7 @@ class M1:
         return result
 
     def step(self) -> None:
-        """Predict the byte behind the text."""
+        """Predict the byte after the text."""
         t, n = self.t, self.hidden
         embedded = self._embedding()
         x = self._product(t["enter"], t["enter_mult"], t["enter_bias"], embedded, 32767)
@@ -544,7 +544,7 @@ def stretch(p16: int) -> int:
 
 
 def m1_tree(m1: M1) -> Tree:
-    """M1 as the windows see it: reset at each window, run over its bytes."""
+    """M1 as windows use it: reset at each window, then run over its bytes."""
 
     def tree(window: bytes) -> Callable[[int], int]:
         m1.reset()
@@ -568,7 +568,7 @@ MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
 MIXED_RATES = {LIGHT: (10, 20, 8), FULL: (8, 20, 8), DEEP: (4, 14, 9)}  # last, more at first, shift
 MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5]}
 MATCH_MAX, MATCH_LENGTHS = 400, 56
-FIELDS = 64  # of a line that are told apart
+FIELDS = 64  # that are told apart in a line
 FIELD_ENDS = (5, 6, 8, 9, 10, 11, 12, 15)  # kinds of bytes
 
 
@@ -581,14 +581,14 @@ def _ceil_log2(n: int) -> int:
 
 
 def _towards(expected: int, depth: int, confidence: int) -> int:
-    """The logit of a one if ``expected`` (with a leading 1) is the byte with that confidence."""
+    """The logit of a one, if the byte is ``expected`` (with a leading 1) with this confidence."""
     if not expected:
         return 0
     return confidence if expected >> (7 - depth) & 1 else -confidence
 
 
 class AdaptiveMap:
-    """A probability of 22 bits above a count of 10, which moves by 1 / (count + 1.5)."""
+    """A probability (the high 22 bits) that moves by 1 / (count + 1.5), and the count (10 bits)."""
 
     def __init__(self, p16: int, count: int) -> None:
         self.word = p16 << 16 | count
@@ -613,7 +613,7 @@ class LightMap(AdaptiveMap):
 
 
 class Match:
-    """Follows the last place where the last bytes stood."""
+    """Follows the last place where the latest bytes occurred before."""
 
     def __init__(self, least: int, bits: int, new_map: type[AdaptiveMap]) -> None:
         self.least, self.bits = least, bits
@@ -644,13 +644,13 @@ class Match:
                 self.expected = 0
 
     def follow(self, text: bytearray, position: int, last16: int) -> None:
-        """After a byte: go on, which eight wrong bytes in a row end, or find a longer one."""
+        """After a byte: go on, until eight bytes in a row were wrong, or find a longer match."""
         if self.at:
             hit = text[self.at] == text[position - 1]
             self.missed = (self.missed << 1 | (not hit)) % 256
             self.length = min(MATCH_MAX, self.length + 1) if hit else 0
             self.at = 0 if self.missed == 255 else self.at + 1
-        if self.entry is not None:  # of the byte before
+        if self.entry is not None:  # that of the byte before
             there = self.table.get(self.entry, 0)
             if self.length < 16 and there:
                 there += 1
@@ -700,7 +700,7 @@ class Mixing:
             for least in MATCH_MIN[profile]
         ]
         self.expected_map: dict[tuple[int, int, int], AdaptiveMap] = {}
-        # Of three bytes and of the word: the last byte that followed, and how often in a row.
+        # For three bytes and for the word: the byte that followed last, and how often in a row.
         self.runs: list[dict[int, tuple[int, int]]] = [{}, {}]
         self.run_map = [
             [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
@@ -737,7 +737,7 @@ class Mixing:
         self.found = [self._find_slot((h + node * 0x9E3779B1) % 2**32) for h in self.hashes]
 
     def _byte_back(self, back: int) -> int:
-        """The byte that stood ``back`` bytes before the next one, 0 before the block."""
+        """The byte ``back`` bytes before the next one, 0 before the block."""
         return self.text[self.position - back] if back <= self.position else 0
 
     def _is_binary(self) -> bool:
@@ -789,7 +789,7 @@ class Mixing:
         self._find_slots(1)
 
     def _find_record(self, byte: int) -> None:
-        """A byte that stood at the same distance three times hints at records of that length."""
+        """A byte that occurred three times at one distance hints at records of that length."""
         seen, p = self.seen[byte], self.position
         d = p - seen[0]
         far = [self._byte_back(k * d + 1) for k in (5, 6)]
@@ -810,7 +810,7 @@ class Mixing:
         self.seen[byte] = [p, *seen[:2]]
 
     def _deep_keys(self) -> list[int]:
-        """The contexts that only AC_DEEP has, but for orders."""
+        """The contexts that only AC_DEEP has, except orders."""
         history, last, match, back = (
             self.history,
             self.history % 256,
@@ -871,7 +871,7 @@ class Mixing:
         ]
 
     def _find_field(self, byte: int, last: int, kind_of: int) -> None:
-        """AC_DEEP's view of lines and their fields, after ``byte`` behind ``last``."""
+        """AC_DEEP's record of lines and their fields; ``byte`` has just followed ``last``."""
         after = self.history >> 8 & 0xFFFF
         self.follow2[after] = (self.follow2.get(after, 0) << 8 | byte) % 2**32
         masked = 48 if kind_of == 4 else byte
@@ -951,7 +951,7 @@ class Mixing:
         self.sets = [
             weights[row + depth if i == 3 else row]
             for i, (weights, row) in enumerate(
-                zip(self.weights, self.set_rows, strict=False)  # the first of them
+                zip(self.weights, self.set_rows, strict=False)  # as many sets as the profile has
             )
         ]
         total = sum(w * v for weights in self.sets for w, v in zip(weights, self.x, strict=True))
@@ -1055,7 +1055,7 @@ def lane_bounds(size: int, lanes: int, lane: int) -> tuple[int, int]:
 
 
 def _branches(text: bytes | bytearray) -> Iterator[tuple[int, bool]]:
-    """Places of calls and jumps in x86 code, and whether they stay near (top byte 0 or 255)."""
+    """Places of calls and jumps in x86 code, and whether they are near (top byte 0 or 255)."""
     i = 0
     while i + 5 <= len(text):
         if text[i] in (0xE8, 0xE9):
@@ -1081,15 +1081,15 @@ def x86_filter(text: bytearray, encode: bool) -> None:
 
 
 def has_crlf(text: bytes) -> bool:
-    """Has a block some lines, all of which end with CR LF?"""
+    """Does a block have at least four lines, and do all of them end with CR LF?"""
     return text.count(b"\n") == text.count(b"\r\n") >= 4
 
 
 def add_cr(text: bytearray, size: int) -> bytearray:
-    """Put a CR before each LF, from the last on, until there are ``size`` bytes."""
+    """Put a CR before each LF, from the last one backwards, until there are ``size`` bytes."""
     lines = text.split(b"\n")
     more = size - len(text)
-    first = len(lines) - 1 - more  # of a damaged block's lines some get none
+    first = len(lines) - 1 - more  # in a damaged block some lines get none
     out = bytearray(b"\n".join(lines[: first + 1]))
     for line in lines[first + 1 :]:
         out += b"\r\n" + line
@@ -1146,7 +1146,7 @@ def ac_block(
             if mixing:
                 mixing.end()
             if crlf and node & 255 == 10 and t + 1 < end:
-                bounds[k] = (start, end - 1)  # the room of its CR
+                bounds[k] = (start, end - 1)  # leaves room for its CR
         t += 1
     if crlf:
         out = add_cr(out[: bounds[0][1]], size)
@@ -1158,7 +1158,7 @@ def ac_block(
 def _block_behind(
     prior: bytes, coder: Coder, size: int, m1: M1, profile: int, text: bytes
 ) -> bytes:
-    """A block of ``ac`` behind a prior, which is read first, as if it began the block."""
+    """A block of ``ac`` with a prior, which is read first, as if the block began with it."""
     out = bytearray(prior) + (text or bytes(size))
     mixing = Mixing(out, 1 << _ceil_log2(len(out)), True, profile)
     for t in range(len(out)):
@@ -1179,7 +1179,7 @@ def _block_behind(
 
 
 def eqinfo_block(text: bytes, width: int, m1: M1, reset_every: int = 1) -> bytes:
-    """A block of ``eqinfo``: ``width`` bits a codeword, the last byte filled with zeros."""
+    """A block of ``eqinfo``: ``width`` bits per codeword, the last byte filled up with zeros."""
     if reset_every == 1 and width <= MAX_DICTIONARY:
         codes = encode_dictionary(text, window_dictionary(width, m1_tree(m1)))
     else:
@@ -1188,7 +1188,7 @@ def eqinfo_block(text: bytes, width: int, m1: M1, reset_every: int = 1) -> bytes
 
 
 def pack_codes(codes: Sequence[int], width: int) -> bytes:
-    """Codewords of ``width`` bits one behind the other."""
+    """Pack codewords of ``width`` bits, one after another."""
     bits = "".join(f"{code:0{width}b}" for code in codes)
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
