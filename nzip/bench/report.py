@@ -126,8 +126,9 @@ def _write_apart(axes: Any, labels: list[tuple[float, float, str, str]]) -> None
     for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
         at_x, at_y = axes.transData.transform((x, y))
         width, height = 5.2 * len(text) * scale, 10 * scale
+        start = -1.4 * height if colour == "black" else 0.0  # nzip's line goes on to the right
         for step in range(40):
-            shift = (step + 1) // 2 * (1 if step % 2 else -1) * height * 0.6
+            shift = start + (step + 1) // 2 * (-1 if step % 2 else 1) * height * 0.6
             left, low = at_x + 6 * scale, at_y + shift - height / 2
             box = (left, low, left + width, low + height)
             if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken):
@@ -142,7 +143,7 @@ def _write_apart(axes: Any, labels: list[tuple[float, float, str, str]]) -> None
             fontsize=9,
             color=colour,
             arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour}
-            if abs(shift) > height
+            if abs(shift) > 2 * height
             else None,
         )
 
