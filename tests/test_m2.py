@@ -270,11 +270,11 @@ def test_command_line_trains_on_tokens_and_makes_text(tmp_path, nzip_cli):
     args = ("--size", "tiny", "--context", "16", "--device", "cpu")
     done = nzip_cli("m2", "train", "t.bin", "-o", "m.pt", *args)
     assert done.returncode == 0, done.stderr
-    assert b"bits a byte of held-out text" in done.stderr
+    assert b"bits per byte of held-out text" in done.stderr
     done = nzip_cli("m2", "generate", "m.pt", "-n", "50", "--prompt", "It was")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) <= 50
-    assert b"bytes a second" in done.stderr
+    assert b"bytes per second" in done.stderr
     again = nzip_cli("m2", "generate", "m.pt", "-n", "50", "--prompt", "It was")
     assert again.stdout == done.stdout
     done = nzip_cli("m2", "meaning", "text", "--names", "bytes,eqinfo-16-16")
@@ -309,7 +309,7 @@ def test_two_processes_train_one_model(tmp_path, nzip_cli):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count(b"bits a byte of held-out text") <= 8  # one process reports
+    assert done.stderr.count(b"bits per byte of held-out text") <= 8  # one process reports
     model, settings = loop.load_model(tmp_path / "m.pt")
     assert model.config.context == 16
     assert settings["window"] == 16
