@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import base64
-import functools
 import itertools
 import json
 import os
@@ -111,18 +110,6 @@ class Tokenizer:
         tokenizer = cls.__new__(cls)
         tokenizer._set(trie, name, digest, window, align, lookahead)
         return tokenizer
-
-    @classmethod
-    def _by_digest(
-        cls, name: str, digest: bytes, window: int, align: str | None, lookahead: bool
-    ) -> Tokenizer:
-        trie = dictionary.find(digest, window)
-        if trie is None:
-            m1 = next((m for m in models.by_prefix(digest[:2]) if m.digest == digest), None)
-            if m1 is None:
-                raise ModelNotFoundError(f"the dictionary {digest.hex()[:8]} of {name} is missing")
-            trie = dictionary.of_model(m1, window)
-        return cls._made(trie, name, digest, window, align, lookahead)
 
     def _set(
         self,
@@ -315,9 +302,8 @@ class Tokenizer:
         # Small and the same everywhere, if the dictionary can be found by its hash.
         if dictionary.find(self.digest, self.window) is not None:
             settings = (self.window, self.align, self.lookahead)
-            return Tokenizer._by_digest, (self.name, self.digest, *settings)
-        make = functools.partial(Tokenizer.from_json, lookahead=self.lookahead)
-        return make, (self.to_json(),)
+            return _by_digest, (self.name, self.digest, *settings)
+        return _from_json, (self.to_json(), self.lookahead)
 
     def packed(self) -> bytes:
         """The content of a dictionary file, as ``modes.dictionary.pack`` makes it."""
@@ -369,3 +355,22 @@ class Tokenizer:
         except MALFORMED as error:
             raise FormatError(f"not a tokenizer file: {error}") from error
         return cls._made(trie, name, digest, window, align, lookahead)
+
+
+# What unpickling calls is found by its name in a module: methods are not, by dill.
+
+
+def _by_digest(
+    name: str, digest: bytes, window: int, align: str | None, lookahead: bool
+) -> Tokenizer:
+    trie = dictionary.find(digest, window)
+    if trie is None:
+        m1 = next((m for m in models.by_prefix(digest[:2]) if m.digest == digest), None)
+        if m1 is None:
+            raise ModelNotFoundError(f"the dictionary {digest.hex()[:8]} of {name} is missing")
+        trie = dictionary.of_model(m1, window)
+    return Tokenizer._made(trie, name, digest, window, align, lookahead)
+
+
+def _from_json(text: str, lookahead: bool) -> Tokenizer:
+    return Tokenizer.from_json(text, lookahead=lookahead)
