@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -154,6 +155,20 @@ class SmallModel:
         """The same model in plain Python."""
         tensors = {name: t.tolist() for name, t in self.tensors.items()}
         return reference.M1(self.contexts, self.ways, tensors)
+
+
+def tuned_model(folder: Path, changed: Any = (3, 7, 19)) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A model's file that changes three buckets of base.safetensors in the same folder: its path,
+    the old buckets, and the new ones."""
+    base, small = folder / "base.safetensors", SmallModel(1, buckets=20)
+    base.write_bytes(small.file("base"))
+    old = small.tensors["lines"]
+    small.tensors["lines"] = 255 - old[:3]
+    small.tensors["changed"] = np.array(changed)
+    digest = hashlib.sha256(base.read_bytes()).hexdigest()
+    path = folder / "tuned.safetensors"
+    path.write_bytes(small.file("tuned", lambda h: h["__metadata__"].update(tables=digest)))
+    return path, old, small.tensors["lines"]
 
 
 @pytest.fixture(scope="session", autouse=True)

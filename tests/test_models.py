@@ -1,11 +1,10 @@
 """Model files: identity, search path, and the refusal of damaged ones."""
 
-import hashlib
 import shutil
 
 import numpy as np
 import pytest
-from conftest import ENGLISH, SmallModel
+from conftest import ENGLISH, SmallModel, tuned_model
 
 import nzip
 from nzip import models
@@ -102,21 +101,8 @@ def test_tables_that_are_not_there_are_named(tmp_path, monkeypatch):
     assert nzip.decompress(packed) == ENGLISH
 
 
-def tuned(folder, changed=(3, 7, 19)):
-    """A model's file that changes those buckets of base.safetensors, in the same folder."""
-    base = own(folder, "base")
-    small = SmallModel(1, buckets=20)
-    old = small.tensors["lines"]
-    small.tensors["lines"] = 255 - old[:3]
-    small.tensors["changed"] = np.array(changed)
-    path = folder / "tuned.safetensors"
-    digest = hashlib.sha256(base.read_bytes()).hexdigest()
-    path.write_bytes(small.file("tuned", meta(tables=digest)))
-    return path, old, small.tensors["lines"]
-
-
 def test_a_model_changes_buckets_of_the_tables_it_refers_to(tmp_path, monkeypatch):
-    path, old, new = tuned(tmp_path)
+    path, old, new = tuned_model(tmp_path)
     model = models.Model(path)
     lines = np.frombuffer(model.tables.tensors["lines"], np.uint8).reshape(-1, 64)
     expected = old.copy()
@@ -141,7 +127,7 @@ def test_a_model_changes_buckets_of_the_tables_it_refers_to(tmp_path, monkeypatc
     "changed", [(3, 3, 19), (7, 3, 19), (3, 7, 20), (-1, 3, 7), (3, 7), ((3,), (7,), (19,))]
 )
 def test_changed_buckets_that_break_a_rule_are_refused(tmp_path, changed):
-    path, _, _ = tuned(tmp_path, changed)
+    path, _, _ = tuned_model(tmp_path, changed)
     with pytest.raises(nzip.ModelFileError):
         models.Model(path)
 

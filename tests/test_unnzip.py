@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ENGLISH, SmallModel
+from conftest import ENGLISH, SmallModel, tuned_model
 from test_golden import CORPUS, GOLDEN, ROWS
 
 import nzip
@@ -51,6 +51,14 @@ def own(tmp_path_factory):
     path = folder / "tiny.safetensors"
     path.write_bytes(SmallModel(3).file())
     return folder, path
+
+
+def frame_of(model):
+    """A frame that names a model by the bytes of its file; its CRCs include that file's hash."""
+    digest = hashlib.sha256(model).digest()
+    header = frame.Header(frame.AC_LIGHT, digest[:2]).pack()
+    seed = frame.block_seed(header, digest, 0)
+    return header + frame.pack_block(frame.CODED, True, 10, b"xxxx", seed) + bytes(2)
 
 
 def refused(result, *words):
@@ -106,6 +114,15 @@ def test_kernels_give_the_same(unnzip, own):
     assert unnzip("-m", folder, stdin=packed, NZIP_KERNEL="portable") == (0, ENGLISH * 20, "")
     code, _, message = unnzip("-m", folder, stdin=packed, NZIP_KERNEL="nonsense")
     assert (code, message.count("\n")) == (1, 1)
+
+
+def test_a_fine_tuned_model_changes_buckets_of_its_tables(unnzip, tmp_path):
+    path, _, _ = tuned_model(tmp_path)
+    packed = nzip.compress(ENGLISH * 20, model=str(path))
+    assert unnzip("-m", tmp_path, stdin=packed) == (0, ENGLISH * 20, "")
+    tuned_model(tmp_path, (3, 7, 20))
+    packed = frame_of(path.read_bytes())
+    refused(unnzip("-m", tmp_path, stdin=packed), "tuned.safetensors: changed buckets out of order")
 
 
 def test_priors_and_their_files(unnzip, own, tmp_path):
@@ -171,14 +188,9 @@ def test_nothing_of_a_last_block_goes_out_unchecked(unnzip):
     ],
 )
 def test_malformed_models_are_refused(unnzip, own, tmp_path, edit):
-    """The frame names the model file: its CRCs include that file's hash."""
     data = SmallModel(3).file(edit=edit)
     (tmp_path / "bad.safetensors").write_bytes(data)
-    digest = hashlib.sha256(data).digest()
-    header = frame.Header(frame.AC_LIGHT, digest[:2]).pack()
-    seed = frame.block_seed(header, digest, 0)
-    packed = header + frame.pack_block(frame.CODED, True, 10, b"xxxx", seed) + bytes(2)
-    refused(unnzip("-m", tmp_path, stdin=packed), "bad.safetensors")
+    refused(unnzip("-m", tmp_path, stdin=frame_of(data)), "bad.safetensors")
 
 
 def test_a_missing_model_is_named(unnzip, tmp_path):

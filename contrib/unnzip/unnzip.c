@@ -298,6 +298,25 @@ static file *holder(const char *wanted) {
     fail("the tables of this model are not in the folders of models");
 }
 
+/* Replaces the buckets that a fine-tuned model's file has for its own. */
+static void change_tables(const file *f, nz_tables *t) {
+    const char *changed = member(f->header, "changed");
+    int64_t count, before = -1;
+    if (!changed) return;
+    if (numbers(member(changed, "shape"), &count, 1) != 1) fail("no valid tensor changed");
+    const uint8_t *place = tensor(f, "changed", "I32", count, 0, 0), *line = tensor(f, "lines", "U8", count, NZ_BUCKET, 0);
+    uint8_t *lines = need(malloc((size_t)t->buckets * NZ_BUCKET));
+    memcpy(lines, t->lines, (size_t)t->buckets * NZ_BUCKET);
+    for (int64_t i = 0; i < count; i++, place += 4, line += NZ_BUCKET) {
+        const int64_t bucket = load32(place);
+        if (bucket <= before || bucket >= t->buckets) fail("changed buckets out of order");
+        memcpy(lines + bucket * NZ_BUCKET, line, NZ_BUCKET);
+        before = bucket;
+    }
+    t->lines = lines;
+    t->absent = tensor(f, "absent", "U8", t->contexts, 1 + t->embed / 2, 0);
+}
+
 static const nz_engine *engine;
 
 static const nz_model *load_model(file *f) {
@@ -311,8 +330,10 @@ static const nz_model *load_model(file *f) {
     if (numbers(member(member(f->header, "gates"), "shape"), shape, 3) != 3) fail("no network, only tables");
     const int64_t blocks = shape[0], n = shape[2];
     if (n < 16 || n > 4096 || n % 16 || blocks < 1 || blocks > NZ_MAX_BLOCKS) fail("a shape outside the format's limits");
-    read_tables(meta(f, "tables") ? holder(meta(f, "tables")) : f, &w.tables);
+    const char *tables = meta(f, "tables");
+    read_tables(tables ? holder(tables) : f, &w.tables);
     at_file = f->path;
+    if (tables) change_tables(f, &w.tables);
     w.hidden = (int)n;
     w.blocks = (int)blocks;
     w.enter = (nz_layer){(const int8_t *)tensor(f, "enter", "I8", n, w.tables.embed, 0), words(f, "enter_mult", n, 0),
