@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NoReturn
 from zlib import crc32
 
 from . import frame, modes
@@ -85,6 +85,9 @@ class Compressor:
         self._total = 0
         self._finished = False
         self._lock = threading.RLock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a compressor cannot be pickled: it holds threads at work")
 
     @property
     def done(self) -> int:
@@ -213,6 +216,9 @@ class Decompressor:
         self._ready = 0  # bytes of output
         self._starved = True  # more input is needed to go on
         self._lock = threading.RLock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a decompressor cannot be pickled: it holds threads at work")
 
     @property
     def eof(self) -> bool:

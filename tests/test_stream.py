@@ -1,6 +1,7 @@
 """The same frame for any chunks and any number of threads; incremental objects; limits."""
 
 import io
+import pickle
 import random
 
 import pytest
@@ -35,6 +36,13 @@ def test_chunking_does_not_change_the_frame(packed, seed):
         out.append(compressor.compress(TEXT[at : at + size]))
         at += size
     assert b"".join(out) + compressor.flush() == packed
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("kind", [nzip.Compressor, nzip.Decompressor])
+def test_pickling_is_refused(kind, protocol):
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(kind(), protocol)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 1 << 17])
