@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -58,28 +58,58 @@ M2_COMMANDS: dict[str, Callable[..., None]] = {
     "generate": m2.generate,
     "meaning": m2.meaning,
 }
-for name, command in COMMANDS.items():
-    app.command(name)(command)
-
 m2_app = typer.Typer(
     no_args_is_help=True,
     help="Language models over tokens (M2): the experiment of arXiv 2404.03626. Extra: m2.",
 )
 for name, command in M2_COMMANDS.items():
     m2_app.command(name)(command)
-app.add_typer(m2_app, name="m2")
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name, each made when it is asked for: to make all of them takes 40 ms."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*COMMANDS, "m2")
+
+    def __len__(self) -> int:
+        return len(COMMANDS) + 1
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Any:
+        if name == "m2":
+            made: Any = typer.main.get_command(m2_app)
+            made.name = name
+            return made
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(COMMANDS[name])
+        made = typer.main.get_command(alone)
+        if name in ("decompress", "test"):
+            made.params += self._passed_over()
+        return made
+
+    def _passed_over(self) -> list[Any]:
+        options = {parameter.name: parameter for parameter in self["compress"].params}
+        hidden = []
+        for name in PASSED_OVER:
+            option = copy.copy(options[name])
+            option.hidden, option.expose_value = True, False
+            option.default = option.envvar = None
+            if not option.is_flag:
+                option.type = options["suffix"].type  # any text
+            hidden.append(option)
+        return hidden
 
 
 def make_group() -> Any:
     """The program's commands, as an object of the library under Typer."""
     group: Any = typer.main.get_command(app)
-    options = {parameter.name: parameter for parameter in group.commands["compress"].params}
-    for name in PASSED_OVER:
-        option = copy.copy(options[name])
-        option.hidden, option.expose_value = True, False
-        option.default = option.envvar = None
-        if not option.is_flag:
-            option.type = options["suffix"].type  # any text
-        for command in ("decompress", "test"):
-            group.commands[command].params.append(option)
+    group.commands = Commands()
     return group
