@@ -2,6 +2,7 @@
 .PHONY: build cross docs lint format type test slow mutants deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
 
 KERNEL = $(wildcard nzip/kernel/*.c)
+C_FILES = $(shell git ls-files '*.c' '*.h' '*.inc')
 FUZZ = build/fuzz
 RUNS = 1000000
 LIMITS = -timeout=10 -rss_limit_mb=1024
@@ -13,10 +14,10 @@ build:            ## build the extensions in place, warnings as errors
 	NZIP_WARNINGS_AS_ERRORS=1 pip install -e '.[test,bench]'
 
 lint:             ## style
-	ruff check . && ruff format --check .
+	ruff check . && ruff format --check . && clang-format --dry-run --Werror $(C_FILES)
 
 format:           ## rewrite to the style
-	ruff format . && ruff check --fix .
+	ruff format . && ruff check --fix . && clang-format -i $(C_FILES)
 
 type:             ## static types
 	mypy

@@ -59,22 +59,28 @@ static double peak(void) {
 }
 #endif
 
-#define TIME(what, count, code)                                                                  \
-    do {                                                                                         \
-        double best = 1e9;                                                                       \
-        for (int run = 0; run < 5; run++) {                                                      \
-            double start = now();                                                                \
-            for (int r = 0; r < repeats; r++) code;                                              \
-            double seconds = (now() - start) / repeats;                                          \
-            if (seconds < best) best = seconds;                                                  \
-        }                                                                                        \
+#define TIME(what, count, code)                                                                    \
+    do {                                                                                           \
+        double best = 1e9;                                                                         \
+        for (int run = 0; run < 5; run++) {                                                        \
+            double start = now();                                                                  \
+            for (int r = 0; r < repeats; r++) code;                                                \
+            double seconds = (now() - start) / repeats;                                            \
+            if (seconds < best) best = seconds;                                                    \
+        }                                                                                          \
         printf("  %-22s %8.1f ns per byte", what, 1e9 * best / lanes);                             \
-        if (count) printf("   %5.1f G/s, %3.0f %% of the rate", (count) * lanes / best / 1e9, 100.0 * (count) * lanes / best / rate); \
-        printf("\n");                                                                            \
+        if (count)                                                                                 \
+            printf("   %5.1f G/s, %3.0f %% of the rate", (count) * lanes / best / 1e9,             \
+                   100.0 * (count) * lanes / best / rate);                                         \
+        printf("\n");                                                                              \
     } while (0)
 
 static void shape(const char *name, int hidden, int blocks, int embed, double rate) {
-    nz_weights w = {.hidden = hidden, .blocks = blocks, .tables = {8, 2, embed, 1 << 19, {2, 3, 4, 6, NZ_WORD, NZ_WORDS, NZ_WORDS3, NZ_SHAPE}, 0, 0}};
+    nz_weights w = {
+        .hidden = hidden,
+        .blocks = blocks,
+        .tables = {
+            8, 2, embed, 1 << 19, {2, 3, 4, 6, NZ_WORD, NZ_WORDS, NZ_WORDS3, NZ_SHAPE}, 0, 0}};
     size_t n = (size_t)hidden, e = (size_t)embed, size = (size_t)w.tables.buckets * NZ_BUCKET;
     size_t rows = 4 * n * (size_t)blocks + 256, cells = rows * (n + e);
     int8_t *weights = malloc(cells);
@@ -95,7 +101,8 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
         if (!m || m1_init(&s, m, lanes)) return;
         double products = 4.0 * hidden * hidden * blocks + hidden * embed;
         int repeats = (int)(4e8 / products / lanes) + 10;
-        printf("%s: %d blocks of %d units, %.2f M multiply-adds, %d lanes\n", name, blocks, hidden, products / 1e6, lanes);
+        printf("%s: %d blocks of %d units, %.2f M multiply-adds, %d lanes\n", name, blocks, hidden,
+               products / 1e6, lanes);
 #define ALL for (int l = 0; l < lanes; l++)
         memset(s.act, 70, (size_t)lanes * n);
         memset(s.last, 70, (size_t)(lanes * m->width));
@@ -106,60 +113,70 @@ static void shape(const char *name, int hidden, int blocks, int embed, double ra
                 m1_product(&m->leave[k], s.act, hidden, s.z, 32767, lanes);
             }
         });
-        TIME("recurrences", 0.0, for (int k = 0; k < blocks; k++) { /* overwrite the arguments */
-            memset(s.z, 1, (size_t)(3 * lanes * hidden) * sizeof *s.z);
-            ALL recurrence(s.z + 3 * l * hidden, s.h + (k * lanes + l) * hidden, hidden, s.act + l * hidden);
-        });
-        TIME("norms and sums", 0.0, for (int k = 0; k <= blocks; k++) {
-            add_units(s.x, s.z, lanes * hidden);
-            ALL normalise(s.x + l * hidden, hidden, s.act + l * hidden);
-        });
+        TIME(
+            "recurrences", 0.0,
+            for (int k = 0; k < blocks;
+                 k++) { /* overwrite the arguments */
+                        memset(s.z, 1, (size_t)(3 * lanes * hidden) * sizeof *s.z);
+                        ALL recurrence(s.z + 3 * l * hidden, s.h + (k * lanes + l) * hidden, hidden,
+                                       s.act + l * hidden);
+            });
+        TIME(
+            "norms and sums", 0.0, for (int k = 0; k <= blocks; k++) {
+                add_units(s.x, s.z, lanes * hidden);
+                ALL normalise(s.x + l * hidden, hidden, s.act + l * hidden);
+            });
         const uint8_t *row[NZ_MAX_CONTEXTS];
         TIME("embeddings", 0.0, {
             ALL {
                 s.trail[l].last = (uint64_t)RANDOM() * NZ_HASH;
                 m1_find(m, &s.trail[l], s.place[l]);
-            }
-            ALL {
-                m1_rows(m, s.place[l], row);
-                m1_embed(m, row, s.last + l * m->width + hidden);
-            }
-        });
+    }
+    ALL {
+        m1_rows(m, s.place[l], row);
+        m1_embed(m, row, s.last + l * m->width + hidden);
+    }
+});
         TIME("embeddings, near", 0.0, {
             ALL {
                 m1_rows(m, s.place[l], row);
                 m1_embed(m, row, s.last + l * m->width + hidden);
-            }
+        }
         });
-        TIME("keys", 0.0, ALL {
-            s.trail[l].last = (uint64_t)RANDOM() * NZ_HASH;
-            m1_find(m, &s.trail[l], s.place[l]);
+        TIME(
+            "keys", 0.0, ALL {
+                s.trail[l].last = (uint64_t)RANDOM() * NZ_HASH;
+                m1_find(m, &s.trail[l], s.place[l]);
+            });
+        TIME(
+            "two nibbles' logits", 32.0 * m->width, ALL {
+                m1_nibble(m, s.last, 0, s.z);
+                m1_nibble(m, s.last, 1 + (int)(RANDOM() & 15), s.z);
+            });
+        TIME("a step", products, {
+            ALL m1_push(&s, l, (int)(RANDOM() & 127));
+            m1_step(&s);
         });
-        TIME("two nibbles' logits", 32.0 * m->width, ALL {
-            m1_nibble(m, s.last, 0, s.z);
-            m1_nibble(m, s.last, 1 + (int)(RANDOM() & 15), s.z);
-        });
-        TIME("a step", products, { ALL m1_push(&s, l, (int)(RANDOM() & 127)); m1_step(&s); });
         m1_free(&s);
-    }
-    nz_model_free(m);
-    free(lines);
-    free(weights);
-    free(scale);
-}
+        }
+        nz_model_free(m);
+        free(lines);
+        free(weights);
+        free(scale);
+        }
 
-NZ_TARGET_END
+        NZ_TARGET_END
 
-int main(void) {
-    double rate = 0;
-    for (int i = 0; i < 3; i++) {
-        double r = peak();
-        if (r > rate) rate = r;
-    }
-    printf("int8 products from registers: %.1f G/s on one core\n", rate / 1e9);
-    shape("nano", 64, 1, 48, rate);
-    shape("small", 96, 2, 48, rate);
-    shape("base", 192, 3, 48, rate);
-    shape("large", 384, 4, 48, rate);
-    return 0;
-}
+        int main(void) {
+            double rate = 0;
+            for (int i = 0; i < 3; i++) {
+                double r = peak();
+                if (r > rate) rate = r;
+            }
+            printf("int8 products from registers: %.1f G/s on one core\n", rate / 1e9);
+            shape("nano", 64, 1, 48, rate);
+            shape("small", 96, 2, 48, rate);
+            shape("base", 192, 3, 48, rate);
+            shape("large", 384, 4, 48, rate);
+            return 0;
+        }

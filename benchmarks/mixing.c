@@ -2,7 +2,8 @@
    with ENGINE, the path of engine.inc, and PROFILE defined. */
 #include ENGINE
 
-const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon, nz_engine_dotprod; /* model.c names them */
+const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon,
+    nz_engine_dotprod; /* model.c names them */
 
 /* The probability (Q16) that each bit of a one-block text is a one: uint16 [n][8]. logits: int16
    [n][8] (Q8), or NULL to mix without M1. Returns 0, or -1 without memory. */
@@ -12,7 +13,8 @@ int mix(const uint8_t *text, size_t n, const int16_t *logits, uint16_t *p1) {
     for (size_t i = 0; rc == 0 && i < n; i++) {
         mixing_begin(a, PROFILE);
         for (int depth = 0; depth < 8; depth++) {
-            p1[8 * i + (size_t)depth] = (uint16_t)mixing_predict(a, depth, logits ? logits[8 * i + (size_t)depth] : 0, PROFILE);
+            p1[8 * i + (size_t)depth] = (uint16_t)mixing_predict(
+                a, depth, logits ? logits[8 * i + (size_t)depth] : 0, PROFILE);
             mixing_update(a, depth, text[i] >> (7 - depth) & 1, PROFILE);
         }
         mixing_end(a, PROFILE);

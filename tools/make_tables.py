@@ -22,6 +22,7 @@ def render() -> str:
     return "\n".join(
         [
             "/* Made by tools/make_tables.py from nzip/reference.py; part of the format. */",
+            "/* clang-format off */",
             "#ifndef NZ_TABLES_H\n#define NZ_TABLES_H\n\n#include <stdint.h>\n",
             f"static const int16_t nz_sigmoid[4][8] = {{\n{sigmoid}\n}};\n",
             array("int16_t", "nz_rsqrt", reference.rsqrt_table()),

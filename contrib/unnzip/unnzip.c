@@ -1,5 +1,6 @@
-/* unnzip: decodes .nz files to standard output, without Python. It is docs/format.md over nzip/kernel, which
-   does the arithmetic; here are frames, checksums, model files and the choice of the model. */
+/* unnzip: decodes .nz files to standard output, without Python. It is docs/format.md over
+   nzip/kernel, which does the arithmetic; here are frames, checksums, model files and the choice of
+   the model. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* opendir */
 #endif
@@ -28,12 +29,17 @@
 #define MAX_BLOCK (1u << 26)
 #define MAX_PRIOR (1u << 24)
 #define MAX_HEADER (1u << 16) /* of a model file */
-#define MAX_TREE 20           /* bits of windows that are a dictionary */
+#define MAX_TREE 20 /* bits of windows that are a dictionary */
 #define SHORT_CHECK (1u << 16)
 #define DIGEST 32
 #define PADDING 72 /* of SHA-256, at most */
-enum { STATIC = 4, EQINFO = 5, PLAIN = 6, WITH_PRIOR = 8 }; /* codings; 1 to 3 are the kernel's profiles */
-enum { STORED, CODED, RUN, WITHOUT_M1 };                    /* types of block */
+enum {
+    STATIC = 4,
+    EQINFO = 5,
+    PLAIN = 6,
+    WITH_PRIOR = 8
+}; /* codings; 1 to 3 are the kernel's profiles */
+enum { STORED, CODED, RUN, WITHOUT_M1 }; /* types of block */
 
 static const char HELP[] =
     "Usage: unnzip [-m DIR]... [-D PRIOR]... [FILE.nz]...\n\n"
@@ -42,7 +48,8 @@ static const char HELP[] =
     "            " NZ_MODELS "\n"
     "  -D PRIOR  a prior: its file, or the file of its samples\n"
     "  -h        this help\n\n"
-    "The exit code is 0, 1 for data that are damaged or cannot be read or written, 2 for a wrong call.\n"
+    "The exit code is 0, 1 for data that are damaged or cannot be read or written, 2 for a wrong "
+    "call.\n"
     "What was written before an error is incomplete: use it only if the exit code is 0.\n"
     "NZIP_KERNEL (portable, avx2, avx512, neon, dotprod) chooses a variant of the kernel.\n";
 
@@ -72,7 +79,8 @@ static void *need(void *memory) {
 /* A model or a prior. Nothing of it is freed before the end. */
 typedef struct {
     char *path;
-    uint8_t *data, digest[DIGEST]; /* a prior's: of the samples alone, to which `data` and `size` are cut */
+    uint8_t *data,
+        digest[DIGEST]; /* a prior's: of the samples alone, to which `data` and `size` are cut */
     size_t size;
     char *header; /* a model's, once one is used: JSON; the tensors are in the rest */
     size_t rest;
@@ -129,23 +137,26 @@ static uint32_t crc32(const void *data, size_t n, uint32_t crc) {
 }
 
 static const uint32_t ROUND[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
 static uint32_t rotate(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
 static void sha256(file *f) {
-    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     size_t padded = (f->size + 9 + 63) / 64 * 64;
     memset(f->data + f->size, 0, padded - f->size);
     f->data[f->size] = 128;
-    for (int i = 0; i < 8; i++) f->data[padded - 1 - (size_t)i] = (uint8_t)((uint64_t)f->size * 8 >> (8 * i));
+    for (int i = 0; i < 8; i++)
+        f->data[padded - 1 - (size_t)i] = (uint8_t)((uint64_t)f->size * 8 >> (8 * i));
     for (const uint8_t *p = f->data; p < f->data + padded; p += 64) {
         uint32_t w[64], s[8];
         memcpy(s, h, sizeof s);
@@ -158,8 +169,10 @@ static void sha256(file *f) {
                 w[i] += w[i - 7] + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
             }
             uint32_t a = s[0], e = s[4];
-            uint32_t t = s[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & s[5]) ^ (~e & s[6])) + ROUND[i] + w[i];
-            uint32_t u = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
+            uint32_t t = s[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
+                         ((e & s[5]) ^ (~e & s[6])) + ROUND[i] + w[i];
+            uint32_t u = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
+                         ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
             memmove(s + 1, s, 7 * sizeof *s);
             s[4] += t;
             s[0] = t + u;
@@ -177,7 +190,8 @@ static int is_string(const char *p, const char *text) {
     return p && *p == '"' && strncmp(p + 1, text, strlen(text)) == 0 && p[1 + strlen(text)] == '"';
 }
 
-/* What follows the value at p, or NULL if it is none. Notes in *found the value of a key in the object at p. */
+/* What follows the value at p, or NULL if it is none. Notes in *found the value of a key in the
+   object at p. */
 static const char *json(const char *p, const char *key, const char **found, int depth) {
     size_t plain = strspn(p, "+-.0123456789abcdefghijklmnopqrstuvwxyzE");
     if (plain) return p + plain;
@@ -208,7 +222,8 @@ static const char *member(const char *p, const char *key) {
     return p && *p == '{' && json(p, key, &found, 0) ? found : NULL;
 }
 
-/* Numbers with commas between them, in brackets or, as in the metadata, in quotes; how many, at most `most`; else 0. */
+/* Numbers with commas between them, in brackets or, as in the metadata, in quotes; how many, at
+   most `most`; else 0. */
 static int numbers(const char *p, int64_t *out, int most) {
     if (!p || (*p != '[' && *p != '"')) return 0;
     char close = *p == '[' ? ']' : '"';
@@ -226,7 +241,9 @@ static int numbers(const char *p, int64_t *out, int most) {
 
 /* ---- Models -------------------------------------------------------------------------------- */
 
-static const char *meta(const file *f, const char *key) { return member(member(f->header, "__metadata__"), key); }
+static const char *meta(const file *f, const char *key) {
+    return member(member(f->header, "__metadata__"), key);
+}
 
 static void open_model(file *f) {
     at_file = f->path;
@@ -236,17 +253,21 @@ static void open_model(file *f) {
     memcpy(text, f->data + 8, (size_t)length);
     f->header = text + strspn(text, " \t\r\n");
     f->rest = 8 + (size_t)length;
-    if (!is_string(meta(f, "format"), "nzip-m1-3")) fail("not a model file, or one of another format than nzip-m1-3");
+    if (!is_string(meta(f, "format"), "nzip-m1-3"))
+        fail("not a model file, or one of another format than nzip-m1-3");
 }
 
 static int number(const file *f, const char *key) {
     int64_t value;
-    if (numbers(meta(f, key), &value, 1) != 1 || value >= (int64_t)1 << 31) fail("a shape outside the format's limits");
+    if (numbers(meta(f, key), &value, 1) != 1 || value >= (int64_t)1 << 31)
+        fail("a shape outside the format's limits");
     return (int)value;
 }
 
-/* A tensor's bytes, of which it must have the product of the dimensions; a dimension of 0 is left out. */
-static const uint8_t *tensor(const file *f, const char *name, const char *type, int64_t a, int64_t b, int64_t c) {
+/* A tensor's bytes, of which it must have the product of the dimensions; a dimension of 0 is left
+   out. */
+static const uint8_t *tensor(const file *f, const char *name, const char *type, int64_t a,
+                             int64_t b, int64_t c) {
     const int64_t want[3] = {a, b, c};
     int64_t shape[4], place[2], size = strcmp(type, "I32") == 0 ? 4 : 1;
     const char *entry = member(f->header, name);
@@ -255,8 +276,9 @@ static const uint8_t *tensor(const file *f, const char *name, const char *type, 
         fits = fits && shape[i] == want[i];
         size *= want[i];
     }
-    if (!fits || !is_string(member(entry, "dtype"), type) || numbers(member(entry, "data_offsets"), place, 2) != 2 ||
-        place[1] - place[0] != size || place[1] > (int64_t)(f->size - f->rest))
+    if (!fits || !is_string(member(entry, "dtype"), type) ||
+        numbers(member(entry, "data_offsets"), place, 2) != 2 || place[1] - place[0] != size ||
+        place[1] > (int64_t)(f->size - f->rest))
         fail("no valid tensor %s", name);
     return f->data + f->rest + place[0];
 }
@@ -277,8 +299,8 @@ static void read_tables(file *f, nz_tables *t) {
     t->embed = number(f, "embed");
     t->ways = number(f, "ways");
     t->buckets = (uint32_t)number(f, "buckets");
-    int fits = t->contexts > 0 && t->embed >= 16 && t->embed <= 128 && t->embed % 16 == 0 && t->ways >= 1 &&
-               t->ways <= NZ_BUCKET / (3 + t->embed / 2) && t->buckets >= 1;
+    int fits = t->contexts > 0 && t->embed >= 16 && t->embed <= 128 && t->embed % 16 == 0 &&
+               t->ways >= 1 && t->ways <= NZ_BUCKET / (3 + t->embed / 2) && t->buckets >= 1;
     for (int i = 0; i < t->contexts; i++) {
         fits = fits && context[i] >= 1 && context[i] <= NZ_LAST_CONTEXT;
         t->context[i] = (int)context[i];
@@ -304,7 +326,8 @@ static void change_tables(const file *f, nz_tables *t) {
     int64_t count, before = -1;
     if (!changed) return;
     if (numbers(member(changed, "shape"), &count, 1) != 1) fail("no valid tensor changed");
-    const uint8_t *place = tensor(f, "changed", "I32", count, 0, 0), *line = tensor(f, "lines", "U8", count, NZ_BUCKET, 0);
+    const uint8_t *place = tensor(f, "changed", "I32", count, 0, 0),
+                  *line = tensor(f, "lines", "U8", count, NZ_BUCKET, 0);
     uint8_t *lines = need(malloc((size_t)t->buckets * NZ_BUCKET));
     memcpy(lines, t->lines, (size_t)t->buckets * NZ_BUCKET);
     for (int64_t i = 0; i < count; i++, place += 4, line += NZ_BUCKET) {
@@ -327,22 +350,26 @@ static const nz_model *load_model(file *f) {
     int bad = 0;
     memset(&w, 0, sizeof w);
     open_model(f);
-    if (numbers(member(member(f->header, "gates"), "shape"), shape, 3) != 3) fail("no network, only tables");
+    if (numbers(member(member(f->header, "gates"), "shape"), shape, 3) != 3)
+        fail("no network, only tables");
     const int64_t blocks = shape[0], n = shape[2];
-    if (n < 16 || n > 4096 || n % 16 || blocks < 1 || blocks > NZ_MAX_BLOCKS) fail("a shape outside the format's limits");
+    if (n < 16 || n > 4096 || n % 16 || blocks < 1 || blocks > NZ_MAX_BLOCKS)
+        fail("a shape outside the format's limits");
     const char *tables = meta(f, "tables");
     read_tables(tables ? holder(tables) : f, &w.tables);
     at_file = f->path;
     if (tables) change_tables(f, &w.tables);
     w.hidden = (int)n;
     w.blocks = (int)blocks;
-    w.enter = (nz_layer){(const int8_t *)tensor(f, "enter", "I8", n, w.tables.embed, 0), words(f, "enter_mult", n, 0),
-                         words(f, "enter_bias", n, 0)};
-    w.gates = (nz_layer){(const int8_t *)tensor(f, "gates", "I8", blocks, 3 * n, n), words(f, "gates_mult", blocks, 3 * n),
-                         words(f, "gates_bias", blocks, 3 * n)};
-    w.leave = (nz_layer){(const int8_t *)tensor(f, "leave", "I8", blocks, n, n), words(f, "leave_mult", blocks, n), NULL};
-    w.out = (nz_layer){(const int8_t *)tensor(f, "out", "I8", 256, n + w.tables.embed, 0), words(f, "out_mult", 256, 0),
-                       words(f, "out_bias", 256, 0)};
+    w.enter = (nz_layer){(const int8_t *)tensor(f, "enter", "I8", n, w.tables.embed, 0),
+                         words(f, "enter_mult", n, 0), words(f, "enter_bias", n, 0)};
+    w.gates =
+        (nz_layer){(const int8_t *)tensor(f, "gates", "I8", blocks, 3 * n, n),
+                   words(f, "gates_mult", blocks, 3 * n), words(f, "gates_bias", blocks, 3 * n)};
+    w.leave = (nz_layer){(const int8_t *)tensor(f, "leave", "I8", blocks, n, n),
+                         words(f, "leave_mult", blocks, n), NULL};
+    w.out = (nz_layer){(const int8_t *)tensor(f, "out", "I8", 256, n + w.tables.embed, 0),
+                       words(f, "out_mult", 256, 0), words(f, "out_bias", 256, 0)};
     f->model = nz_model_new(&w, engine, &bad);
     if (bad) fail("a weight outside its range");
     need(f->model);
@@ -357,7 +384,8 @@ static const nz_trie *dictionary(file *model, int width) {
         uint16_t *length = need(malloc(count * sizeof *length));
         uint8_t *last = need(malloc(count));
         int rc = engine->eqinfo_tree(load_model(model), width, length, last, NULL);
-        if (rc == NZ_OK && (rc = nz_trie_build(trie, count, length, last)) == -1) rc = NZ_FAILED_MEMORY;
+        if (rc == NZ_OK && (rc = nz_trie_build(trie, count, length, last)) == -1)
+            rc = NZ_FAILED_MEMORY;
         if (rc == NZ_FAILED_MEMORY) need(NULL);
         if (rc != NZ_OK) fail("%s: its windows are too long", model->path);
         free(length);
@@ -396,8 +424,10 @@ static void add_usual_models(void) {
 
 static void add_prior(const char *path) {
     file *f = add(&priors, path);
-    if (f->size >= 8 && memcmp(f->data, "\x8fNP\x10", 4) == 0) { /* a prior file; any other is samples */
-        if (crc32(f->data + 8, f->size - 8, 0) != load32(f->data + 4)) fail("the prior is damaged (its checksum does not match)");
+    if (f->size >= 8 &&
+        memcmp(f->data, "\x8fNP\x10", 4) == 0) { /* a prior file; any other is samples */
+        if (crc32(f->data + 8, f->size - 8, 0) != load32(f->data + 4))
+            fail("the prior is damaged (its checksum does not match)");
         f->data += 8;
         f->size -= 8;
     }
@@ -413,7 +443,7 @@ typedef struct {
     size_t head_size;
     int coding, window, reset_every;
     const uint8_t *model_prefix, *prior_prefix; /* in head, or NULL */
-    file *model, *prior;                        /* once the first block's CRC has told */
+    file *model, *prior; /* once the first block's CRC has told */
 } frame;
 
 typedef struct {
@@ -445,8 +475,10 @@ static uint64_t get_varint(block *b) {
 static void get_header(frame *f) {
     int first = *take(f->head, &f->head_size, 1), with_prior = (first & 15) > WITH_PRIOR;
     f->coding = with_prior ? (first & 15) - WITH_PRIOR : first & 15;
-    if (first >> 4 != VERSION) fail("format version %d; this unnzip reads version %d", first >> 4, VERSION);
-    if (f->coding < NZ_LIGHT || f->coding > (with_prior ? (int)NZ_DEEP : (int)PLAIN)) fail("unknown coding %d", first & 15);
+    if (first >> 4 != VERSION)
+        fail("format version %d; this unnzip reads version %d", first >> 4, VERSION);
+    if (f->coding < NZ_LIGHT || f->coding > (with_prior ? (int)NZ_DEEP : (int)PLAIN))
+        fail("unknown coding %d", first & 15);
     if (f->coding != STATIC) f->model_prefix = take(f->head, &f->head_size, 2);
     if (with_prior) f->prior_prefix = take(f->head, &f->head_size, 2);
     if (f->coding != EQINFO) return;
@@ -461,7 +493,8 @@ static void get_block(const frame *f, block *b) {
     uint8_t crc[4];
     memset(b, 0, sizeof *b);
     uint64_t value = get_varint(b), size = value >> 3;
-    if (size > MAX_BLOCK) fail("a block of %llu bytes (allowed: %u)", (unsigned long long)size, MAX_BLOCK);
+    if (size > MAX_BLOCK)
+        fail("a block of %llu bytes (allowed: %u)", (unsigned long long)size, MAX_BLOCK);
     b->size = (uint32_t)size;
     b->type = value >> 1 & 3;
     b->last = value & 1;
@@ -470,8 +503,10 @@ static void get_block(const frame *f, block *b) {
         b->length = get_varint(b);
         if (b->length >= b->size) fail("a coded block that is not shorter than its content");
     }
-    if (b->size == 0 && !(b->last && b->type == STORED)) fail("an empty block that is not the last one");
-    if (b->type == WITHOUT_M1 && f->coding > NZ_DEEP) fail("a block of type %d in a frame without mixing", b->type);
+    if (b->size == 0 && !(b->last && b->type == STORED))
+        fail("an empty block that is not the last one");
+    if (b->type == WITHOUT_M1 && f->coding > NZ_DEEP)
+        fail("a block of type %d in a frame without mixing", b->type);
     get(crc, 4);
     b->crc = load32(crc);
     b->payload = need(malloc(b->length + 1));
@@ -479,14 +514,16 @@ static void get_block(const frame *f, block *b) {
 }
 
 static int agrees(const frame *f, const block *b, uint32_t index) {
-    const uint8_t number[4] = {(uint8_t)index, (uint8_t)(index >> 8), (uint8_t)(index >> 16), (uint8_t)(index >> 24)};
+    const uint8_t number[4] = {(uint8_t)index, (uint8_t)(index >> 8), (uint8_t)(index >> 16),
+                               (uint8_t)(index >> 24)};
     uint32_t crc = f->model ? crc32(f->model->digest, DIGEST, 0) : 0;
     if (f->prior) crc = crc32(f->prior->digest, DIGEST, crc);
     crc = crc32(b->head, b->head_size, crc32(number, 4, crc32(f->head, f->head_size, crc)));
     return crc32(b->payload, b->length, crc) == b->crc;
 }
 
-/* Those of some files whose digests begin with two bytes, if any are wanted; then at least two NULL. */
+/* Those of some files whose digests begin with two bytes, if any are wanted; then at least two
+   NULL. */
 static file **with_prefix(const folder *all, const uint8_t *prefix) {
     file **found = need(calloc(all->count + 2, sizeof *found));
     for (size_t i = 0, count = 0; prefix && i < all->count; i++)
@@ -499,8 +536,12 @@ static int choose(frame *f, const block *b) {
     const uint8_t *m = f->model_prefix, *p = f->prior_prefix;
     if (m && !own_models && !models.count) add_usual_models();
     file **model = with_prefix(&models, m), **prior = with_prefix(&priors, p);
-    if (m && !*model) fail("the model %02x%02x... that this was compressed with is not in the folders of models (-m)", m[0], m[1]);
-    if (p && !*prior) fail("this was compressed with the prior %02x%02x..., which is not given (-D)", p[0], p[1]);
+    if (m && !*model)
+        fail("the model %02x%02x... that this was compressed with is not in the folders of models "
+             "(-m)",
+             m[0], m[1]);
+    if (p && !*prior)
+        fail("this was compressed with the prior %02x%02x..., which is not given (-D)", p[0], p[1]);
     int found = 0;
     for (size_t i = 0; !found && (i == 0 || model[i]); i++)
         for (size_t k = 0; !found && (k == 0 || prior[k]); k++) {
@@ -527,15 +568,19 @@ static void decode(frame *f, const block *b, uint8_t *text) {
         rc = nz_static_decode(in, length, text, size);
         rc = rc == -2 ? NZ_FAILED_MEMORY : rc ? NZ_BAD_CODE : NZ_OK;
     } else if (f->coding == EQINFO && f->reset_every == 1 && f->window <= MAX_TREE) {
-        rc = nz_trie_decode_bits(dictionary(f->model, f->window), in, length, f->window, text, size) ? NZ_BAD_CODE : NZ_OK;
+        rc = nz_trie_decode_bits(dictionary(f->model, f->window), in, length, f->window, text, size)
+                 ? NZ_BAD_CODE
+                 : NZ_OK;
     } else if (f->coding == EQINFO) {
         uint8_t *made;
         size_t n;
-        rc = engine->eqinfo_decode(load_model(f->model), f->window, f->reset_every, in, length, size, &made, &n, NULL);
+        rc = engine->eqinfo_decode(load_model(f->model), f->window, f->reset_every, in, length,
+                                   size, &made, &n, NULL);
         if (rc == NZ_OK && n != size) rc = NZ_BAD_CODE;
         else if (rc == NZ_OK) memcpy(text, made, size), free(made);
     } else if (f->prior) {
-        nz_warm *warm = engine->ac_warm(load_model(f->model), profile, f->prior->data, f->prior->size, size, NULL, &rc);
+        nz_warm *warm = engine->ac_warm(load_model(f->model), profile, f->prior->data,
+                                        f->prior->size, size, NULL, &rc);
         if (warm) rc = engine->ac_warm_decode(warm, in, length, text, size, 0, NULL);
         engine->ac_warm_free(warm);
     } else {
@@ -545,7 +590,8 @@ static void decode(frame *f, const block *b, uint8_t *text) {
     if (rc != NZ_OK) fail("a block that no encoder writes");
 }
 
-/* A frame whose magic was read. The last block is held back until the content's checksum has been seen. */
+/* A frame whose magic was read. The last block is held back until the content's checksum has been
+   seen. */
 static void decode_frame(const uint8_t magic[3]) {
     frame f;
     block b;
@@ -557,16 +603,19 @@ static void decode_frame(const uint8_t magic[3]) {
     do {
         uint8_t check[4] = {0};
         get_block(&f, &b);
-        if (!(index ? agrees(&f, &b, index) : choose(&f, &b))) fail("a block is damaged (its CRC does not match)");
+        if (!(index ? agrees(&f, &b, index) : choose(&f, &b)))
+            fail("a block is damaged (its CRC does not match)");
         uint8_t *text = need(malloc(b.size + 1));
         decode(&f, &b, text);
         crc = crc32(text, b.size, crc);
         total += b.size;
         if (b.last) {
             get(check, total < SHORT_CHECK ? 2 : 4);
-            if (load32(check) != (total < SHORT_CHECK ? crc & 0xffff : crc)) fail("the content's checksum does not match");
+            if (load32(check) != (total < SHORT_CHECK ? crc & 0xffff : crc))
+                fail("the content's checksum does not match");
         }
-        if (fwrite(text, 1, b.size, stdout) != b.size) at_file = NULL, fail("standard output: %s", strerror(errno));
+        if (fwrite(text, 1, b.size, stdout) != b.size)
+            at_file = NULL, fail("standard output: %s", strerror(errno));
         free(b.payload);
         free(text);
         index++;
@@ -593,8 +642,8 @@ static void decode_input(void) {
             decode_frame(start);
             continue;
         }
-        if (got < 3 || start[0] >> 4 != 5 || memcmp(start + 1, "\x2a\x4d", 2) != 0 || fread(start + 3, 1, 1, input) != 1 ||
-            start[3] != 0x18)
+        if (got < 3 || start[0] >> 4 != 5 || memcmp(start + 1, "\x2a\x4d", 2) != 0 ||
+            fread(start + 3, 1, 1, input) != 1 || start[3] != 0x18)
             fail(frames ? "garbage behind the last frame" : "not an nzip file");
         get(start, 4);
         for (uint32_t left = load32(start); left; left--) get(start, 1); /* a skippable frame */
@@ -615,7 +664,8 @@ int main(int argc, char **argv) {
             break;
         }
         if ((strcmp(option, "-m") != 0 && strcmp(option, "-D") != 0) || at + 1 == argc) {
-            fprintf(stderr, "unnzip: %s is not an option, or lacks its value (see unnzip -h)\n", option);
+            fprintf(stderr, "unnzip: %s is not an option, or lacks its value (see unnzip -h)\n",
+                    option);
             return 2;
         }
         at++;

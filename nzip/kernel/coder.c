@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-size_t nz_encode_bits(const uint8_t *bits, const uint16_t *p1, size_t n, uint8_t *out, size_t capacity) {
+size_t nz_encode_bits(const uint8_t *bits, const uint16_t *p1, size_t n, uint8_t *out,
+                      size_t capacity) {
     nz_encoder e;
     nz_encoder_init(&e, out, capacity);
     for (size_t i = 0; i < n; i++) nz_encode_bit(&e, bits[i], p1[i]);

@@ -153,7 +153,9 @@ NZ_INLINE void nz_decode_symbol(nz_decoder *d, uint32_t start, uint32_t freq) {
 /* How many codewords a window of W bits starts with. From W = 16 on, 16 are reserved for the
    special tokens of a tokenizer; narrower windows need every codeword. */
 NZ_INLINE uint64_t nz_window_codewords(int width) {
-    return width < 16 ? (uint64_t)1 << width : width == 64 ? UINT64_MAX - 15 : ((uint64_t)1 << width) - 16;
+    return width < 16    ? (uint64_t)1 << width
+           : width == 64 ? UINT64_MAX - 15
+                         : ((uint64_t)1 << width) - 16;
 }
 
 /* count * p1 / 65536, rounded; exact for every count. */
@@ -174,7 +176,8 @@ NZ_INLINE uint64_t nz_window_ones(uint64_t count, uint32_t p1, int root, int dep
 
 /* ---- Batches (coder.c): one call for many symbols ------------------------------------------ */
 
-size_t nz_encode_bits(const uint8_t *bits, const uint16_t *p1, size_t n, uint8_t *out, size_t capacity);
+size_t nz_encode_bits(const uint8_t *bits, const uint16_t *p1, size_t n, uint8_t *out,
+                      size_t capacity);
 void nz_decode_bits(const uint8_t *in, size_t size, const uint16_t *p1, size_t n, uint8_t *bits);
 /* cumulative: rows of 257 values from 0 to 65536; row_stride 257, or 0 for one fixed row. */
 size_t nz_encode_symbols(const uint8_t *symbols, const uint32_t *cumulative, size_t row_stride,

@@ -84,33 +84,40 @@ typedef struct {
     const char *name;
     int wide; /* takes the weights as int16 */
     /* Encodes a block; returns the code's size. The model may be NULL unless profile is NZ_NONE. */
-    size_t (*ac_encode)(const nz_model *, int profile, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
-                        const nz_watch *);
+    size_t (*ac_encode)(const nz_model *, int profile, const uint8_t *text, size_t n, uint8_t *out,
+                        size_t capacity, const nz_watch *);
     /* known: how many bytes at the start of `text` are already there; the code is for the rest. */
-    int (*ac_decode)(const nz_model *, int profile, const uint8_t *in, size_t size, uint8_t *text, size_t n,
-                     size_t known, const nz_watch *);
+    int (*ac_decode)(const nz_model *, int profile, const uint8_t *in, size_t size, uint8_t *text,
+                     size_t n, size_t known, const nz_watch *);
     /* The probability, 1..65535 of 65536, that each bit of a block is a one: uint16 [n][8]. */
-    int (*ac_probabilities)(const nz_model *, int profile, const uint8_t *text, size_t n, uint16_t *out, const nz_watch *);
+    int (*ac_probabilities)(const nz_model *, int profile, const uint8_t *text, size_t n,
+                            uint16_t *out, const nz_watch *);
     /* M1 is reset at every reset_every-th window; 0: only at the first. starts, if not NULL, has
        room for n numbers and receives the position in the text where each window begins. */
-    size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text, size_t n, uint8_t *out, size_t capacity,
-                            uint32_t *starts, const nz_watch *);
+    size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text,
+                            size_t n, uint8_t *out, size_t capacity, uint32_t *starts,
+                            const nz_watch *);
     /* Allocates *text with malloc and sets *n to its size, at most `limit`. NZ_BAD_CODE: more than
        that, or eqinfo_encode cannot have written the code. */
-    int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in, size_t size, size_t limit,
-                         uint8_t **text, size_t *n, const nz_watch *);
+    int (*eqinfo_decode)(const nz_model *, int width, int reset_every, const uint8_t *in,
+                         size_t size, size_t limit, uint8_t **text, size_t *n, const nz_watch *);
     /* All windows of a width of at most 20 bits: the length and the last byte of each codeword's
        string (trie.h), nz_window_codewords(width) of them. NZ_BAD_CODE: a string is too long. */
-    int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte, const nz_watch *);
+    int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte,
+                       const nz_watch *);
     /* M1's node logits (Q8) at each byte of a text: int16 [n][256], entry 0 unused. */
-    int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out, const nz_watch *);
+    int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out,
+                  const nz_watch *);
     /* Reads a prior of n bytes, for blocks like one of `block` bytes; if it returns NULL, *rc says
-       why. With `keep` coding a block leaves the nz_warm unchanged; without, it can only be freed. */
-    nz_warm *(*ac_warm)(const nz_model *, int profile, const uint8_t *prior, size_t n, size_t block, const nz_watch *, int *rc);
+       why. With `keep` coding a block leaves the nz_warm unchanged; without, it can only be
+       freed. */
+    nz_warm *(*ac_warm)(const nz_model *, int profile, const uint8_t *prior, size_t n, size_t block,
+                        const nz_watch *, int *rc);
     void (*ac_warm_free)(nz_warm *);
-    size_t (*ac_warm_encode)(nz_warm *, const uint8_t *text, size_t n, uint8_t *out, size_t capacity, int keep,
-                             const nz_watch *);
-    int (*ac_warm_decode)(nz_warm *, const uint8_t *in, size_t size, uint8_t *text, size_t n, int keep, const nz_watch *);
+    size_t (*ac_warm_encode)(nz_warm *, const uint8_t *text, size_t n, uint8_t *out,
+                             size_t capacity, int keep, const nz_watch *);
+    int (*ac_warm_decode)(nz_warm *, const uint8_t *in, size_t size, uint8_t *text, size_t n,
+                          int keep, const nz_watch *);
 } nz_engine;
 
 /* True if the work must be given up. Counts `steps` and polls at every NZ_POLL-th. */
@@ -118,7 +125,8 @@ NZ_INLINE int nz_stop(const nz_watch *watch, size_t *steps, size_t done) {
     return watch && ++*steps % NZ_POLL == 0 && watch->poll(watch->context, done) != 0;
 }
 
-extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon, nz_engine_dotprod;
+extern const nz_engine nz_engine_portable, nz_engine_avx2, nz_engine_avx512, nz_engine_neon,
+    nz_engine_dotprod;
 
 /* The fastest engine for this CPU, or the one named ("portable", "avx2", "avx512", "neon",
    "dotprod"); NULL if that is unknown or cannot run here. */
@@ -160,7 +168,7 @@ typedef struct {
     nz_layer enter; /* [hidden][embed] */
     nz_layer gates; /* [blocks][3 hidden][hidden] */
     nz_layer leave; /* [blocks][hidden][hidden] */
-    nz_layer out;   /* [256][hidden + embed] */
+    nz_layer out; /* [256][hidden + embed] */
 } nz_weights;
 
 /* Packs a model for an engine. Returns NULL without memory, or with *bad set if a number is out of

@@ -13,7 +13,8 @@ static size_t filter(uint8_t *text, size_t n, int encode, int write) {
         if (p[4] == 0 || p[4] == 255) {
             near++;
             if (write) {
-                uint32_t target = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)(p[4] & 1) << 24;
+                uint32_t target = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 |
+                                  (uint32_t)(p[4] & 1) << 24;
                 target = encode ? target + (uint32_t)i : target - (uint32_t)i;
                 p[1] = (uint8_t)target;
                 p[2] = (uint8_t)(target >> 8);
@@ -28,7 +29,9 @@ static size_t filter(uint8_t *text, size_t n, int encode, int write) {
     return near > far && near > n / 256 ? near : 0;
 }
 
-int nz_is_x86(const uint8_t *text, size_t n) { return filter((uint8_t *)(uintptr_t)text, n, 1, 0) > 0; }
+int nz_is_x86(const uint8_t *text, size_t n) {
+    return filter((uint8_t *)(uintptr_t)text, n, 1, 0) > 0;
+}
 
 void nz_x86_filter(uint8_t *text, size_t n, int encode) { filter(text, n, encode, 1); }
 

@@ -44,7 +44,8 @@ static int output_node(int r) {
 
 /* Packs a matrix into the memory at *at and advances *at. `nodes`: order the rows by output_node.
    Returns -1 if a row does not fit, else 0. */
-static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns, int nodes, int wide, char **at) {
+static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int rows, int columns,
+                      int nodes, int wide, char **at) {
     int bad = 0;
     m->rows = rows;
     m->columns = columns;
@@ -62,14 +63,18 @@ static int add_matrix(nz_matrix *m, const nz_layer *from, size_t first_row, int 
         m->bias[r] = folded_bias(mult, bias, sum);
         for (int k = 0; k < columns; k++) {
             size_t column = (size_t)(r / NZ_ROWS) * (size_t)(columns / 4) + (size_t)(k / 4);
-            if (wide) ((int16_t *)(void *)m->weights)[(size_t)r * (size_t)columns + (size_t)k] = w[k];
-            else m->weights[(column * NZ_ROWS + (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)] = w[k];
+            if (wide)
+                ((int16_t *)(void *)m->weights)[(size_t)r * (size_t)columns + (size_t)k] = w[k];
+            else
+                m->weights[(column * NZ_ROWS + (size_t)(r % NZ_ROWS)) * 4 + (size_t)(k % 4)] = w[k];
         }
     }
     return bad;
 }
 
-static size_t matrix_bytes(size_t rows, size_t columns, int wide) { return rows * ((columns << wide) + 2 * sizeof(int32_t)); }
+static size_t matrix_bytes(size_t rows, size_t columns, int wide) {
+    return rows * ((columns << wide) + 2 * sizeof(int32_t));
+}
 
 nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad) {
     int h = from->hidden, e = from->tables.embed, wide = engine->wide;
@@ -77,7 +82,8 @@ nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad
     *bad = 0;
     nz_model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->memory = malloc(matrix_bytes(n, (size_t)e, wide) + (size_t)from->blocks * block + matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e, wide) + 64);
+    m->memory = malloc(matrix_bytes(n, (size_t)e, wide) + (size_t)from->blocks * block +
+                       matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e, wide) + 64);
     if (!m->memory) {
         free(m);
         return NULL;
@@ -111,7 +117,8 @@ void nz_model_free(nz_model *m) {
 void nz_huge_pages(void *memory, size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     const uintptr_t page = 1 << 21; /* the usual size; a wrong guess is harmless */
-    uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
+    uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1),
+              end = ((uintptr_t)memory + size) & ~(page - 1);
     if (memory && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE);
 #else
     (void)memory;
@@ -148,8 +155,10 @@ static int runs_here(const nz_engine *engine) {
 }
 
 const nz_engine *nz_engine_select(const char *name) {
-    const nz_engine *engines[] = {&nz_engine_avx512, &nz_engine_avx2, &nz_engine_dotprod, &nz_engine_neon, &nz_engine_portable};
+    const nz_engine *engines[] = {&nz_engine_avx512, &nz_engine_avx2, &nz_engine_dotprod,
+                                  &nz_engine_neon, &nz_engine_portable};
     for (int i = 0; i < 5; i++)
-        if ((!name || strcmp(name, engines[i]->name) == 0) && runs_here(engines[i])) return engines[i];
+        if ((!name || strcmp(name, engines[i]->name) == 0) && runs_here(engines[i]))
+            return engines[i];
     return NULL;
 }

@@ -1,9 +1,10 @@
-/* The inner loop of the matrix product. `product` computes PRODUCT_ROWS rows from `row` on, or the last NZ_ROWS, for
-   several steps: out[step][row], Q8, within +-limit. `product_tile` computes NZ_ROWS rows for one step. */
+/* The inner loop of the matrix product. `product` computes PRODUCT_ROWS rows from `row` on, or the
+   last NZ_ROWS, for several steps: out[step][row], Q8, within +-limit. `product_tile` computes
+   NZ_ROWS rows for one step. */
 #if NZ_AVX512
 #define PRODUCT_ROWS 16
-NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit,
-                             const int steps) {
+NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, int stride,
+                             int16_t *out, int16_t limit, const int steps) {
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
     const __m512i mult = _mm512_loadu_si512((const void *)(m->mult + row));
     const __m512i bias = _mm512_loadu_si512((const void *)(m->bias + row));
@@ -18,17 +19,21 @@ NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, in
         }
     }
     for (int l = 0; l < steps; l++) {
-        __m512i z = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(acc[l], mult), bias), NZ_SCALE_SHIFT);
-        z = _mm512_min_epi32(_mm512_max_epi32(z, _mm512_set1_epi32(-limit)), _mm512_set1_epi32(limit));
+        __m512i z = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(acc[l], mult), bias),
+                                      NZ_SCALE_SHIFT);
+        z = _mm512_min_epi32(_mm512_max_epi32(z, _mm512_set1_epi32(-limit)),
+                             _mm512_set1_epi32(limit));
         _mm256_storeu_si256((__m256i *)(void *)(out + l * m->rows), _mm512_cvtepi32_epi16(z));
     }
 }
 
-NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
+NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
     product_steps(m, row, act, 0, out, limit, 1);
 }
 
-NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit, int steps) {
+NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out,
+                       int16_t limit, int steps) {
     switch (steps) {
     case 1: product_steps(m, row, act, stride, out, limit, 1); break;
     case 2: product_steps(m, row, act, stride, out, limit, 2); break;
@@ -39,10 +44,11 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 
 #elif NZ_AVX2
 #define PRODUCT_ROWS 32
-/* One or two tiles of 16 rows. Two vpmaddubsw results are added as int16 before they are widened: at most
-   4 * 127 * 63 = 32,004, so nothing saturates. far: the weights are not in the first-level cache. */
-NZ_INLINE void product_tiles(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit, const int tiles,
-                             const int far) {
+/* One or two tiles of 16 rows. Two vpmaddubsw results are added as int16 before they are widened:
+   at most 4 * 127 * 63 = 32,004, so nothing saturates. far: the weights are not in the first-level
+   cache. */
+NZ_INLINE void product_tiles(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                             int16_t limit, const int tiles, const int far) {
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t size = NZ_ROWS * (size_t)m->columns;
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
@@ -62,7 +68,8 @@ NZ_INLINE void product_tiles(const nz_matrix *m, int row, const uint8_t *act, in
             for (int half = 0; half < 2; half++, at += 32) {
                 const __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)at);
                 const __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(at + 64));
-                const __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(b0, w0), _mm256_maddubs_epi16(b1, w1));
+                const __m256i sum =
+                    _mm256_add_epi16(_mm256_maddubs_epi16(b0, w0), _mm256_maddubs_epi16(b1, w1));
                 acc[i][half] = _mm256_add_epi32(acc[i][half], _mm256_madd_epi16(sum, ones));
             }
         }
@@ -73,18 +80,21 @@ NZ_INLINE void product_tiles(const nz_matrix *m, int row, const uint8_t *act, in
             const int r = row + NZ_ROWS * i + 8 * half;
             const __m256i mult = _mm256_loadu_si256((const __m256i *)(const void *)(m->mult + r));
             const __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(m->bias + r));
-            z[half] = _mm256_srai_epi32(_mm256_add_epi32(_mm256_mullo_epi32(acc[i][half], mult), bias), NZ_SCALE_SHIFT);
+            z[half] = _mm256_srai_epi32(
+                _mm256_add_epi32(_mm256_mullo_epi32(acc[i][half], mult), bias), NZ_SCALE_SHIFT);
         }
         const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(z[0], z[1]), 0xd8);
         v_store(out + NZ_ROWS * i, v_clamp(packed, limit));
     }
 }
 
-NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
+NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
     product_tiles(m, row, act, out, limit, 1, 0);
 }
 
-NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit, int steps) {
+NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out,
+                       int16_t limit, int steps) {
     const int far = steps == 1 && m->columns > 64;
     for (int l = 0; l < steps; l++, act += stride, out += m->rows) {
         if (row + NZ_ROWS == m->rows) product_tiles(m, row, act, out, limit, 1, 0);
@@ -96,14 +106,17 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 #elif NZ_NEON
 #define PRODUCT_ROWS 16
 /* The results of four rows of a tile. */
-NZ_INLINE void finish_rows(const nz_matrix *m, int row, int32x4_t acc, int16_t *out, int16_t limit) {
-    int32x4_t z = vshrq_n_s32(vmlaq_s32(vld1q_s32(m->bias + row), acc, vld1q_s32(m->mult + row)), NZ_SCALE_SHIFT);
+NZ_INLINE void finish_rows(const nz_matrix *m, int row, int32x4_t acc, int16_t *out,
+                           int16_t limit) {
+    int32x4_t z = vshrq_n_s32(vmlaq_s32(vld1q_s32(m->bias + row), acc, vld1q_s32(m->mult + row)),
+                              NZ_SCALE_SHIFT);
     z = vminq_s32(vmaxq_s32(z, vdupq_n_s32(-limit)), vdupq_n_s32(limit));
     vst1_s16(out, vmovn_s32(z));
 }
 
 #if NZ_NEON == 2
-NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
+NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
     int32x4_t acc[4];
     for (int r = 0; r < 4; r++) acc[r] = vdupq_n_s32(0);
@@ -119,8 +132,10 @@ NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int
     for (int r = 0; r < 4; r++) finish_rows(m, row + 4 * r, acc[r], out + 4 * r, limit);
 }
 #else
-/* The products of four columns, for two rows, are added in eight int16: at most 4 * 127 * 63 = 32,004. */
-NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
+/* The products of four columns, for two rows, are added in eight int16: at most 4 * 127 * 63 =
+   32,004. */
+NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
     int32x4_t acc[8];
     for (int r = 0; r < 8; r++) acc[r] = vdupq_n_s32(0);
@@ -137,12 +152,15 @@ NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int
             acc[r] = vpadalq_s16(acc[r], sum);
         }
     }
-    for (int r = 0; r < 4; r++) finish_rows(m, row + 4 * r, vpaddq_s32(acc[2 * r], acc[2 * r + 1]), out + 4 * r, limit);
+    for (int r = 0; r < 4; r++)
+        finish_rows(m, row + 4 * r, vpaddq_s32(acc[2 * r], acc[2 * r + 1]), out + 4 * r, limit);
 }
 #endif
 
-NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit, int steps) {
-    for (int l = 0; l < steps; l++) product_tile(m, row, act + l * stride, out + l * m->rows, limit);
+NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out,
+                       int16_t limit, int steps) {
+    for (int l = 0; l < steps; l++)
+        product_tile(m, row, act + l * stride, out + l * m->rows, limit);
 }
 
 #else
@@ -153,13 +171,16 @@ NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stri
 #define ALIGNED(p) (p)
 #endif
 /* For sums of products of int16 along a row, compilers have an instruction on most machines. */
-NZ_INLINE void product_rows(const nz_matrix *m, int row, int rows, const uint8_t *act, int16_t *out, int16_t limit) {
-    const int columns = m->columns & ~15; /* no change, but tells the compiler that it is a multiple of 16 */
+NZ_INLINE void product_rows(const nz_matrix *m, int row, int rows, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
+    const int columns =
+        m->columns & ~15; /* no change, but tells the compiler that it is a multiple of 16 */
     const int16_t *w = (const int16_t *)(const void *)m->weights + (size_t)row * (size_t)columns;
     int16_t a[NZ_MAX_COLUMNS];
     for (int k = 0; k < columns; k++) a[k] = act[k];
     for (int r = 0; r < rows; r += 4, w += 4 * columns) {
-        const int16_t *w0 = ALIGNED(w), *w1 = ALIGNED(w + columns), *w2 = ALIGNED(w + 2 * columns), *w3 = ALIGNED(w + 3 * columns);
+        const int16_t *w0 = ALIGNED(w), *w1 = ALIGNED(w + columns), *w2 = ALIGNED(w + 2 * columns),
+                      *w3 = ALIGNED(w + 3 * columns);
         int32_t acc[4] = {0}, acc0 = 0, acc1 = 0, acc2 = 0, acc3 = 0;
         for (int k = 0; k < columns; k++) {
             acc0 += a[k] * w0[k];
@@ -169,17 +190,21 @@ NZ_INLINE void product_rows(const nz_matrix *m, int row, int rows, const uint8_t
         }
         acc[0] = acc0, acc[1] = acc1, acc[2] = acc2, acc[3] = acc3;
         for (int i = 0; i < 4; i++) {
-            uint32_t z = (uint32_t)acc[i] * (uint32_t)m->mult[row + r + i] + (uint32_t)m->bias[row + r + i];
+            uint32_t z =
+                (uint32_t)acc[i] * (uint32_t)m->mult[row + r + i] + (uint32_t)m->bias[row + r + i];
             out[r + i] = (int16_t)nz_clamp((int32_t)z >> NZ_SCALE_SHIFT, -limit, limit);
         }
     }
 }
 
-NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out, int16_t limit) {
+NZ_INLINE void product_tile(const nz_matrix *m, int row, const uint8_t *act, int16_t *out,
+                            int16_t limit) {
     product_rows(m, row, NZ_ROWS, act, out, limit);
 }
 
-NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out, int16_t limit, int steps) {
-    for (int l = 0; l < steps; l++) product_rows(m, row, m->rows, act + l * stride, out + l * m->rows, limit);
+NZ_INLINE void product(const nz_matrix *m, int row, const uint8_t *act, int stride, int16_t *out,
+                       int16_t limit, int steps) {
+    for (int l = 0; l < steps; l++)
+        product_rows(m, row, m->rows, act + l * stride, out + l * m->rows, limit);
 }
 #endif

@@ -2,8 +2,8 @@
    docs/format.md and reference.py. */
 #include "coder.h"
 
-/* The coded counts are scaled so that their sum is at most this. That limits the size of the table, and costs less
-   than 0.01 % on text. */
+/* The coded counts are scaled so that their sum is at most this. That limits the size of the table,
+   and costs less than 0.01 % on text. */
 #define STATIC_COUNTS (1u << 15)
 
 /* Frequencies that sum to 65,536, at least 1 where count > 0; total > 0. */
@@ -13,7 +13,8 @@ static void scale_counts(const uint32_t *counts, uint32_t *cumulative) {
     uint32_t freq[256], sum = 0;
     for (int s = 0; s < 256; s++) total += counts[s];
     for (int s = 0; s < 256; s++) {
-        freq[s] = counts[s] ? (uint32_t)(((uint64_t)counts[s] * (NZ_PROB_ONE - 256)) / total) + 1 : 0;
+        freq[s] =
+            counts[s] ? (uint32_t)(((uint64_t)counts[s] * (NZ_PROB_ONE - 256)) / total) + 1 : 0;
         sum += freq[s];
         if (freq[s] > freq[largest]) largest = s;
     }

@@ -1,4 +1,5 @@
 /* Made by tools/make_tables.py from nzip/reference.py; part of the format. */
+/* clang-format off */
 #ifndef NZ_TABLES_H
 #define NZ_TABLES_H
 

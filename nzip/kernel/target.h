@@ -7,7 +7,8 @@
 #endif
 #if defined(__clang__)
 #define NZ_PRAGMA(x) _Pragma(#x)
-#define NZ_TARGET_BEGIN(set) NZ_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
+#define NZ_TARGET_BEGIN(set)                                                                       \
+    NZ_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
 #define NZ_TARGET_END _Pragma("clang attribute pop")
 #else
 #define NZ_PRAGMA(x) _Pragma(#x)

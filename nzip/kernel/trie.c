@@ -20,11 +20,11 @@ static int grow(builder *b) {
     nz_trie *t = b->trie;
     uint32_t old = t->cells, new = old + 1024 + old / 1024 * 256;
     if (new > (uint32_t)1 << 24) return -1;
-#define NZ_GROW(p)                                           \
-    do {                                                     \
-        void *grown = realloc(p, new * sizeof *(p));         \
-        if (!grown) return -1;                               \
-        p = grown;                                           \
+#define NZ_GROW(p)                                                                                 \
+    do {                                                                                           \
+        void *grown = realloc(p, new * sizeof *(p));                                               \
+        if (!grown) return -1;                                                                     \
+        p = grown;                                                                                 \
     } while (0)
     NZ_GROW(t->cell);
     NZ_GROW(t->number);
@@ -74,7 +74,8 @@ static uint32_t place(const builder *b, const uint8_t *bytes, int count) {
 
 /* Places the children of `parent`; children[0..count) are their numbers. Returns the offset or
    NONE. */
-static uint32_t place_children(builder *b, const uint32_t *children, int count, const uint8_t *byte, uint32_t *cell_of) {
+static uint32_t place_children(builder *b, const uint32_t *children, int count, const uint8_t *byte,
+                               uint32_t *cell_of) {
     uint8_t bytes[256];
     for (int k = 0; k < count; k++) bytes[k] = byte[children[k]];
     uint32_t offset = place(b, bytes, count);
@@ -97,7 +98,8 @@ static uint32_t place_children(builder *b, const uint32_t *children, int count, 
 /* Finds each string's parent, the string without its last byte, or NONE for a single byte. Returns
    0 unless every parent is on the path to the preceding string, the last bytes of siblings
    increase, and every single byte is present. */
-static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte, uint32_t *parent, uint32_t *path) {
+static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte, uint32_t *parent,
+                        uint32_t *path) {
     uint32_t depth = 0, singles = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t own = length[i];
@@ -112,7 +114,8 @@ static int find_parents(uint32_t n, const uint16_t *length, const uint8_t *byte,
 }
 
 /* Stores the strings. A string shares the bytes of the first longer one that it begins. */
-static int lay_out(nz_trie *t, const uint32_t *parent, const uint16_t *length, const uint8_t *byte) {
+static int lay_out(nz_trie *t, const uint32_t *parent, const uint16_t *length,
+                   const uint8_t *byte) {
     uint32_t n = t->nodes;
     size_t total = 0, at = 0;
     t->start = malloc(n * sizeof *t->start);
@@ -144,9 +147,12 @@ int nz_trie_build(nz_trie *t, uint32_t nodes, const uint16_t *length, const uint
     t->nodes = nodes;
     /* Children of node i: child[first[i + 1]] up to, not including, child[first[i + 2]]; the root
        is node -1. order: nodes sorted by number of children, most first. */
-    uint32_t *first = calloc((size_t)nodes + 2, sizeof *first), *child = malloc(nodes * sizeof *child);
-    uint32_t *cell_of = malloc(nodes * sizeof *cell_of), *order = malloc((nodes + 1) * sizeof *order);
-    uint32_t *offset_of = malloc(nodes * sizeof *offset_of), *parent = malloc(nodes * sizeof *parent);
+    uint32_t *first = calloc((size_t)nodes + 2, sizeof *first),
+             *child = malloc(nodes * sizeof *child);
+    uint32_t *cell_of = malloc(nodes * sizeof *cell_of),
+             *order = malloc((nodes + 1) * sizeof *order);
+    uint32_t *offset_of = malloc(nodes * sizeof *offset_of),
+             *parent = malloc(nodes * sizeof *parent);
     uint32_t by_count[258] = {0};
     if (!first || !child || !cell_of || !order || !offset_of || !parent) goto end;
     /* `order` doubles as the path, of at most `nodes` strings. */
@@ -219,7 +225,8 @@ void nz_trie_free(nz_trie *t) {
 
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
-NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const int align, const int size, void *numbers) {
+NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const int align,
+                        const int size, void *numbers) {
     size_t count = 0, at = 0;
     while (at < n) {
         uint32_t number = nz_trie_longest(t, text, n, &at, align);
@@ -229,12 +236,15 @@ NZ_INLINE size_t encode(const nz_trie *t, const uint8_t *text, size_t n, const i
     return count;
 }
 
-size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size, void *numbers) {
-    if (align) return size == 2 ? encode(t, text, n, 1, 2, numbers) : encode(t, text, n, 1, 4, numbers);
+size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size,
+                      void *numbers) {
+    if (align)
+        return size == 2 ? encode(t, text, n, 1, 2, numbers) : encode(t, text, n, 1, 4, numbers);
     return size == 2 ? encode(t, text, n, 0, 2, numbers) : encode(t, text, n, 0, 4, numbers);
 }
 
-size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size, void *numbers) {
+size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size,
+                            void *numbers) {
     size_t ring = 1, count = 0, known = 0; /* known: positions before it are in `reach` */
     while (ring <= t->longest) ring *= 2;
     uint32_t *reach = malloc(ring * sizeof *reach), *path = malloc(t->longest * sizeof *path);
@@ -269,13 +279,14 @@ size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int
     return failed ? SIZE_MAX : count;
 }
 
-size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
-                           size_t capacity) {
+size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width,
+                           uint8_t *out, size_t capacity) {
     uint64_t held = 0;
     int bits = 0; /* in `held`, not written yet */
     size_t size = 0, at = 0;
     while (at < n) {
-        uint32_t number = align ? nz_trie_longest(t, text, n, &at, 1) : nz_trie_longest(t, text, n, &at, 0);
+        uint32_t number =
+            align ? nz_trie_longest(t, text, n, &at, 1) : nz_trie_longest(t, text, n, &at, 0);
         held = held << width | number;
         for (bits += width; bits >= 8; bits -= 8) {
             if (size == capacity) return SIZE_MAX;
@@ -314,7 +325,8 @@ NZ_INLINE void copy_string(const nz_trie *t, uint32_t number, uint8_t *to, size_
     else memcpy(to, from, length);
 }
 
-void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text, size_t n) {
+void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text,
+                    size_t n) {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t number = number_at(numbers, i, size);
@@ -323,7 +335,8 @@ void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int siz
     }
 }
 
-int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text, size_t n) {
+int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text,
+                        size_t n) {
     uint64_t held = 0;
     int bits = 0;
     size_t at = 0, next = 0;

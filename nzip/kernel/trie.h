@@ -36,23 +36,27 @@ void nz_trie_free(nz_trie *t);
 /* Writes the number of each window of a text, `size` bytes each (2 or 4, native byte order);
    returns how many, at most n. With align, a window ends where a word begins, if a word begins
    inside it. */
-size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size, void *numbers);
+size_t nz_trie_encode(const nz_trie *t, const uint8_t *text, size_t n, int align, int size,
+                      void *numbers);
 /* The same with the fewest strings. Of all strings that match, it takes the one after which the
    longest match reaches furthest; with every prefix in the dictionary, looking further ahead cannot
    find fewer. Returns SIZE_MAX without memory. */
-size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size, void *numbers);
+size_t nz_trie_encode_ahead(const nz_trie *t, const uint8_t *text, size_t n, int size,
+                            void *numbers);
 /* As nz_trie_encode, but writes numbers of `width` bits, the highest bit first. Returns the number
    of bytes, or SIZE_MAX if they do not fit. */
-size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width, uint8_t *out,
-                           size_t capacity);
+size_t nz_trie_encode_bits(const nz_trie *t, const uint8_t *text, size_t n, int align, int width,
+                           uint8_t *out, size_t capacity);
 
 /* Bytes of the text that the numbers stand for; SIZE_MAX if one of them is not in the
    dictionary. */
 size_t nz_trie_size(const nz_trie *t, const void *numbers, size_t count, int size);
 /* Writes that text; n is its size, as nz_trie_size returns it. */
-void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text, size_t n);
+void nz_trie_decode(const nz_trie *t, const void *numbers, size_t count, int size, uint8_t *text,
+                    size_t n);
 /* Decodes n bytes. Returns 0, or -2 if nz_trie_encode_bits cannot have written these bits. */
-int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text, size_t n);
+int nz_trie_decode_bits(const nz_trie *t, const uint8_t *in, size_t size, int width, uint8_t *text,
+                        size_t n);
 
 NZ_INLINE int nz_is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13); }
 NZ_INLINE int nz_is_letter(uint8_t c) {
@@ -61,11 +65,13 @@ NZ_INLINE int nz_is_letter(uint8_t c) {
 
 /* A word includes the space before it. */
 NZ_INLINE int nz_begins_word(uint8_t before, uint8_t c) {
-    return nz_is_space(c) ? !nz_is_space(before) : nz_is_letter(c) && !nz_is_letter(before) && !nz_is_space(before);
+    return nz_is_space(c) ? !nz_is_space(before)
+                          : nz_is_letter(c) && !nz_is_letter(before) && !nz_is_space(before);
 }
 
 /* The number of the window at text[*at]; *at moves to its end. */
-NZ_INLINE uint32_t nz_trie_longest(const nz_trie *t, const uint8_t *text, size_t n, size_t *at, const int align) {
+NZ_INLINE uint32_t nz_trie_longest(const nz_trie *t, const uint8_t *text, size_t n, size_t *at,
+                                   const int align) {
     const uint32_t *cell = t->cell;
     uint32_t state = t->root, last = 0, word = NZ_TRIE_NONE;
     size_t i = *at, word_end = 0;

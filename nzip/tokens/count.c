@@ -5,8 +5,8 @@
 
 /* ---- Parsing --------------------------------------------------------------------------------- */
 
-size_t nz_count_parse(const nz_trie *t, const uint8_t *text, size_t n, const int64_t *ends, size_t documents,
-                      int align, nz_place *place, uint32_t *start) {
+size_t nz_count_parse(const nz_trie *t, const uint8_t *text, size_t n, const int64_t *ends,
+                      size_t documents, int align, nz_place *place, uint32_t *start) {
     size_t count = 0;
     place[n] = NZ_PLACE_BEGINS;
     for (size_t d = documents, end = n; d > 0; d--) { /* tokens are counted from the end */
@@ -59,7 +59,8 @@ static int add(nz_strings *s, int length, uint8_t byte) {
 
 /* Weighs a string of `depth` bytes, which occurs at the token positions at[0..count), and adds its
    extensions. With align, `word` is where the last word in it begins, or 0. */
-static int count_from(const counter *c, uint32_t *at, size_t count, int depth, uint8_t last, int word) {
+static int count_from(const counter *c, uint32_t *at, size_t count, int depth, uint8_t last,
+                      int word) {
     const int shorter = word ? word : depth - 1; /* where the token ends without the last byte */
     const uint32_t own = c->strings->count - 1;  /* this string; not valid for the root */
     uint32_t many[256] = {0};
@@ -86,7 +87,8 @@ static int count_from(const counter *c, uint32_t *at, size_t count, int depth, u
     if (kept == 0 && depth) return 0;
     for (size_t k = 0; k < count; k++) {
         nz_place next = c->place[at[k] + depth];
-        if ((!depth || !(next & NZ_PLACE_BEGINS)) && many[next & 255]) c->spare[from[next & 255]++] = at[k];
+        if ((!depth || !(next & NZ_PLACE_BEGINS)) && many[next & 255])
+            c->spare[from[next & 255]++] = at[k];
     }
     memcpy(at, c->spare, kept * sizeof *at);
     for (int b = 0; b < 256; at += many[b], b++) {
@@ -98,8 +100,8 @@ static int count_from(const counter *c, uint32_t *at, size_t count, int depth, u
     return 0;
 }
 
-int nz_count_strings(const nz_place *place, uint32_t *start, uint32_t *spare, size_t starts, uint32_t least,
-                     int align, nz_strings *strings) {
+int nz_count_strings(const nz_place *place, uint32_t *start, uint32_t *spare, size_t starts,
+                     uint32_t least, int align, nz_strings *strings) {
     counter c = {place, spare, least ? least : 1, align, strings};
     memset(strings, 0, sizeof *strings);
     return count_from(&c, start, starts, 0, 0, 0);
@@ -159,12 +161,16 @@ static void find_held(const nz_strings *s, const nz_trie *t, uint8_t *held) {
     }
 }
 
-uint32_t nz_count_choose(const nz_strings *s, const nz_trie *t, uint32_t wanted, int hold, uint16_t *length,
-                         uint8_t *byte) {
+uint32_t nz_count_choose(const nz_strings *s, const nz_trie *t, uint32_t wanted, int hold,
+                         uint16_t *length, uint8_t *byte) {
     uint32_t path[NZ_COUNT_LONGEST + 1], count, chosen = 0;
     int64_t low = -1, high = 256;
-    choice c = {s, malloc(s->count * sizeof *c.parent), malloc(s->count * sizeof *c.worth), malloc(s->count),
-                malloc(s->count), hold};
+    choice c = {s,
+                malloc(s->count * sizeof *c.parent),
+                malloc(s->count * sizeof *c.worth),
+                malloc(s->count),
+                malloc(s->count),
+                hold};
     offer *offers = malloc(s->count * sizeof *offers);
     if (!c.parent || !c.worth || !c.held || !c.taken || !offers) goto end;
     find_held(s, t, c.held);
@@ -186,7 +192,8 @@ uint32_t nz_count_choose(const nz_strings *s, const nz_trie *t, uint32_t wanted,
             if (!c.taken[i] && c.taken[c.parent[i]]) offers[some++] = (offer){s->weight[i], i};
         if (some == 0) break;
         qsort(offers, some, sizeof *offers, by_weight);
-        for (uint32_t k = 0; k < some && count < wanted; k++, count++) c.taken[offers[k].string] = 1;
+        for (uint32_t k = 0; k < some && count < wanted; k++, count++)
+            c.taken[offers[k].string] = 1;
     }
     for (uint32_t i = 0; i < s->count; i++)
         if (c.taken[i]) {

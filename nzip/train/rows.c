@@ -20,8 +20,8 @@ static void count_one(nz_candidates *c, uint16_t check) {
     }
 }
 
-void nz_rows_count(const nz_places *p, const uint8_t *text, size_t steps, size_t lanes, nz_trail *trails,
-                   nz_candidates *candidates) {
+void nz_rows_count(const nz_places *p, const uint8_t *text, size_t steps, size_t lanes,
+                   nz_trail *trails, nz_candidates *candidates) {
     uint64_t key[2][NZ_MAX_CONTEXTS];
     for (size_t b = 0; b < lanes; b++)
         for (size_t t = 0; t <= steps; t++) {
@@ -39,8 +39,8 @@ void nz_rows_count(const nz_places *p, const uint8_t *text, size_t steps, size_t
 
 #define AHEAD 4
 
-void nz_rows_find(const nz_places *p, const uint16_t *check, const uint8_t *text, size_t steps, size_t lanes,
-                  nz_trail *trails, int32_t *rows) {
+void nz_rows_find(const nz_places *p, const uint16_t *check, const uint8_t *text, size_t steps,
+                  size_t lanes, nz_trail *trails, int32_t *rows) {
     uint32_t bucket[AHEAD][NZ_MAX_CONTEXTS];
     uint16_t wanted[AHEAD][NZ_MAX_CONTEXTS];
     for (size_t b = 0; b < lanes; b++)
@@ -68,4 +68,3 @@ void nz_rows_find(const nz_places *p, const uint16_t *check, const uint8_t *text
             }
         }
 }
-

@@ -32,7 +32,8 @@ static void say(const char *what, const char *name, int a, int b, size_t n, uint
     printf("%s %s %d %d %zu %016llx\n", what, name, a, b, n, (unsigned long long)hash);
 }
 
-static void say_bytes(const char *what, const char *name, int a, int b, const void *data, size_t n) {
+static void say_bytes(const char *what, const char *name, int a, int b, const void *data,
+                      size_t n) {
     say(what, name, a, b, n, hash_bytes(0xCBF29CE484222325ull, data, n));
 }
 
@@ -51,7 +52,8 @@ typedef struct {
 } text;
 
 static text made_text(const char *name, int kind, size_t n) {
-    static const char *const words[] = {"the ", "of ", "and ", "a ", "light ", "was ", "Harbour", ", ", ".\n", "1", "0"};
+    static const char *const words[] = {"the ",    "of ", "and ", "a ", "light ", "was ",
+                                        "Harbour", ", ",  ".\n",  "1",  "0"};
     text t = {name, malloc(n), n};
     made_random r = {(uint64_t)kind + 77};
     size_t at = 0;
@@ -62,13 +64,24 @@ static text made_text(const char *name, int kind, size_t n) {
             while (*word && at < n) t.data[at++] = (uint8_t)*word++;
         } else if (kind == 2) { /* records, with the zeros and small numbers of binaries */
             uint32_t row = (uint32_t)(at / 12);
-            uint8_t record[12] = {(uint8_t)row, (uint8_t)(row >> 8), 0, 0, (uint8_t)(row * 3), 1, 0, 0xE8,
-                                  (uint8_t)(200 - row), 255, 255, 255};
+            uint8_t record[12] = {(uint8_t)row,
+                                  (uint8_t)(row >> 8),
+                                  0,
+                                  0,
+                                  (uint8_t)(row * 3),
+                                  1,
+                                  0,
+                                  0xE8,
+                                  (uint8_t)(200 - row),
+                                  255,
+                                  255,
+                                  255};
             for (int k = 0; k < 12 && at < n; k++) t.data[at++] = record[k];
         } else if (kind == 3) t.data[at++] = made_next(&r) % 200 ? 'x' : (uint8_t)made_next(&r);
         else { /* bytes from 128 on, as in other scripts */
             uint32_t c = 0x4E00 + made_next(&r) % 50;
-            uint8_t utf8[3] = {(uint8_t)(0xE0 | c >> 12), (uint8_t)(0x80 | (c >> 6 & 63)), (uint8_t)(0x80 | (c & 63))};
+            uint8_t utf8[3] = {(uint8_t)(0xE0 | c >> 12), (uint8_t)(0x80 | (c >> 6 & 63)),
+                               (uint8_t)(0x80 | (c & 63))};
             for (int k = 0; k < 3 && at < n; k++) t.data[at++] = utf8[k];
         }
     }
@@ -87,7 +100,8 @@ static void ac(const nz_model *m, int profile, const text *t) {
     need(memcmp(back, t->data, t->size) == 0, "ac round trip");
     if (t->size < 20000) {
         uint16_t *p = malloc(16 * t->size);
-        need(engine->ac_probabilities(m, profile, t->data, t->size, p, NULL) == 0, "ac_probabilities");
+        need(engine->ac_probabilities(m, profile, t->data, t->size, p, NULL) == 0,
+             "ac_probabilities");
         say("probabilities", t->name, profile, m != NULL, t->size, hash16(p, 8 * t->size));
         free(p);
     }
@@ -120,7 +134,8 @@ static void eqinfo(const nz_model *m, int width, int every, const text *t) {
     size_t size = engine->eqinfo_encode(m, width, every, t->data, t->size, code, room, NULL, NULL);
     need(size <= room, "eqinfo_encode");
     say_bytes("eqinfo", t->name, width, every, code, size);
-    need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n, NULL) == 0, "eqinfo_decode");
+    need(engine->eqinfo_decode(m, width, every, code, size, t->size, &back, &n, NULL) == 0,
+         "eqinfo_decode");
     need(n == t->size && memcmp(back, t->data, n) == 0, "eqinfo round trip");
     free(back);
     free(code);
@@ -167,7 +182,8 @@ static void plain_coders(const text *t) {
     size_t size = nz_static_encode(t->data, n, code, room);
     need(size <= room, "static_encode");
     say_bytes("static", t->name, 0, 0, code, size);
-    need(nz_static_decode(code, size, back, n) == 0 && memcmp(back, t->data, n) == 0, "static round trip");
+    need(nz_static_decode(code, size, back, n) == 0 && memcmp(back, t->data, n) == 0,
+         "static round trip");
     for (size_t i = 0; i < n; i++) {
         bits[i] = t->data[i] & 1;
         p[i] = (uint16_t)(i % 3 ? 1 + made_next(&r) % 65535 : made_next(&r) & 1 ? 1 : 65535);
@@ -192,14 +208,17 @@ static void plain_coders(const text *t) {
 }
 
 static void made(void) {
-    static const int shapes[][4] = {{16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
-    text texts[] = {made_text("random", 0, 3000),  made_text("words", 1, 9000), made_text("records", 2, 5000),
-                    made_text("repeats", 3, 6000), made_text("scripts", 4, 3000)};
+    static const int shapes[][4] = {
+        {16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
+    text texts[] = {made_text("random", 0, 3000), made_text("words", 1, 9000),
+                    made_text("records", 2, 5000), made_text("repeats", 3, 6000),
+                    made_text("scripts", 4, 3000)};
     text lanes = made_text("words-lanes", 1, 70000);
     text one = {"one-byte", texts[0].data, 1}, crlf = made_text("lines", 1, 4000);
     for (size_t i = 0; i + 2 < crlf.size; i += 40) memcpy(crlf.data + i, "\r\n", 2);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
-        made_model model = made_new(engine, k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
+        made_model model =
+            made_new(engine, k + 1, shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         const nz_model *m = model.model;
         printf("model %d %d %d %d\n", shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         for (int l = 1; l <= 8; l *= 2) {
@@ -242,7 +261,8 @@ static const uint8_t *at, *end;
 
 static uint32_t number(void) {
     need(end - at >= 4, "the job");
-    uint32_t v = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    uint32_t v =
+        (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
     at += 4;
     return v;
 }
@@ -305,7 +325,8 @@ static void golden(int all) {
     need(count <= 8, "the job");
     for (uint32_t i = 0; i < count; i++) models[i] = job_model(&tables);
     for (uint32_t blocks = number(); blocks; blocks--) {
-        uint32_t which = number(), coding = number(), width = number(), every = number(), n = number(), size = number();
+        uint32_t which = number(), coding = number(), width = number(), every = number(),
+                 n = number(), size = number();
         const nz_model *m = which < count ? models[which] : NULL;
         const uint8_t *code = bytes(size), *expected = bytes(n);
         size_t room = size + 64, length, produced = n;
@@ -327,8 +348,11 @@ static void golden(int all) {
             length = nz_trie_encode_bits(d, back, n, 0, (int)width, again, room);
         } else if (coding == 5) {
             free(back);
-            need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced, NULL) == 0, "eqinfo");
-            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room, NULL, NULL);
+            need(engine->eqinfo_decode(m, (int)width, (int)every, code, size, n, &back, &produced,
+                                       NULL) == 0,
+                 "eqinfo");
+            length = engine->eqinfo_encode(m, (int)width, (int)every, back, produced, again, room,
+                                           NULL, NULL);
         } else {
             const int profile = coding == 6 ? NZ_NONE : (int)coding;
             need(engine->ac_decode(m, profile, code, size, back, n, 0, NULL) == 0, "ac");

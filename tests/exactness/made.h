@@ -34,7 +34,8 @@ static void made_free(made_model *made) {
     free(made->absent);
 }
 
-static nz_layer made_layer(made_random *r, size_t rows, size_t columns, int extreme, int with_bias) {
+static nz_layer made_layer(made_random *r, size_t rows, size_t columns, int extreme,
+                           int with_bias) {
     int8_t *weights = malloc(rows * columns);
     int32_t *mult = malloc(rows * sizeof *mult), *bias = malloc(rows * sizeof *bias);
     for (size_t i = 0; i < rows * columns; i++)
@@ -55,7 +56,8 @@ static void made_layer_free(nz_layer *layer) {
 }
 
 /* Pseudo-random weights; with `extreme` as large as the format allows. */
-static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, int embed, int blocks, int extreme) {
+static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, int embed,
+                           int blocks, int extreme) {
     static const int contexts[8] = {1, 2, 4, 8, NZ_WORD, NZ_WORDS3, NZ_SKIP, NZ_SHAPE};
     made_random r = {seed};
     made_model made;
@@ -70,7 +72,8 @@ static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, i
     t->buckets = 3000;
     made.lines = malloc((size_t)t->buckets * NZ_BUCKET);
     made.absent = malloc(8 * (1 + e / 2));
-    for (size_t i = 0; i < (size_t)t->buckets * NZ_BUCKET; i++) made.lines[i] = (uint8_t)made_next(&r);
+    for (size_t i = 0; i < (size_t)t->buckets * NZ_BUCKET; i++)
+        made.lines[i] = (uint8_t)made_next(&r);
     for (size_t i = 0; i < 8 * (1 + e / 2); i++) made.absent[i] = (uint8_t)made_next(&r);
     t->lines = made.lines;
     t->absent = made.absent;

@@ -80,12 +80,14 @@ static void eqinfo(const uint8_t *in, size_t size, int width, int every, int enc
     const uint8_t *code = in;
     if (encode && size) {
         uint32_t *starts = malloc(size * sizeof *starts);
-        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64, starts, NULL);
+        length = engine->eqinfo_encode(model.model, width, every, in, size, out, 8 * size + 64,
+                                       starts, NULL);
         free(starts);
         need(length <= 8 * size + 64, "eqinfo_encode");
         code = out;
     }
-    int rc = engine->eqinfo_decode(model.model, width, every, code, length, encode ? size : MOST, &text, &n, NULL);
+    int rc = engine->eqinfo_decode(model.model, width, every, code, length, encode ? size : MOST,
+                                   &text, &n, NULL);
     if (encode && size) need(rc == 0 && n == size && memcmp(text, in, n) == 0, "eqinfo round trip");
     free(text);
     free(out);
@@ -133,7 +135,8 @@ static void build_trie(const uint8_t *in, size_t size, int tree) {
         length[k] = 1;
         byte[k++] = (uint8_t)single;
         depth = 1;
-        while (at + 1 < size && (tree ? in[at] >= single : single == 255) && k < n - (255 - single)) {
+        while (at + 1 < size && (tree ? in[at] >= single : single == 255) &&
+               k < n - (255 - single)) {
             uint32_t own = tree ? 2 + in[at] % depth : (uint32_t)in[at];
             length[k] = (uint16_t)own;
             byte[k++] = in[at + 1];
@@ -163,9 +166,15 @@ static void build_trie(const uint8_t *in, size_t size, int tree) {
 /* Arbitrary weights: refused, or a model on which this kernel and the portable one agree. */
 static void build_model(const uint8_t *in, size_t size) {
     enum { H = 16, E = 16, BUCKETS = 40 };
-    static const size_t weights[4] = {H * E, 3 * H * H, H * H, 256 * (H + E)}, rows[4] = {H, 3 * H, H, 256};
-    nz_weights w = {.hidden = H, .blocks = 1, .tables = {.embed = E, .ways = 1 + in[0] % 5, .buckets = BUCKETS,
-                    .contexts = 2, .context = {1, 1 + in[0] % NZ_LAST_CONTEXT}}};
+    static const size_t weights[4] = {H * E, 3 * H * H, H * H, 256 * (H + E)},
+                        rows[4] = {H, 3 * H, H, 256};
+    nz_weights w = {.hidden = H,
+                    .blocks = 1,
+                    .tables = {.embed = E,
+                               .ways = 1 + in[0] % 5,
+                               .buckets = BUCKETS,
+                               .contexts = 2,
+                               .context = {1, 1 + in[0] % NZ_LAST_CONTEXT}}};
     nz_layer layers[4];
     uint8_t *lines = malloc(BUCKETS * NZ_BUCKET), *absent = malloc(2 * (1 + E / 2));
     size_t at = 0;
@@ -176,7 +185,8 @@ static void build_model(const uint8_t *in, size_t size) {
     for (int l = 0; l < 4; l++) {
         int8_t *v = malloc(weights[l]);
         int32_t *mult = malloc(rows[l] * 4), *bias = malloc(rows[l] * 4);
-        for (size_t i = 0; i < weights[l]; i++) v[i] = (int8_t)(large ? (int8_t)BYTE : (int8_t)BYTE / 3);
+        for (size_t i = 0; i < weights[l]; i++)
+            v[i] = (int8_t)(large ? (int8_t)BYTE : (int8_t)BYTE / 3);
         for (size_t i = 0; i < rows[l]; i++) {
             uint32_t a = BYTE, b = BYTE, c = BYTE;
             mult[i] = (int32_t)(large ? a << 24 | b << 8 | c : a << 3);
@@ -192,7 +202,8 @@ static void build_model(const uint8_t *in, size_t size) {
     w.leave = layers[2];
     w.out = layers[3];
     int bad, bad_too;
-    nz_model *m = nz_model_new(&w, engine, &bad), *plain = nz_model_new(&w, &nz_engine_portable, &bad_too);
+    nz_model *m = nz_model_new(&w, engine, &bad),
+             *plain = nz_model_new(&w, &nz_engine_portable, &bad_too);
     need(bad == bad_too, "kernels differ about a model");
     if (m && plain) {
         size_t n = size < 16 ? size : 16;
@@ -228,7 +239,9 @@ static void coders(const uint8_t *in, size_t size) {
     need(memcmp(bits, again, n) == 0, "bits");
     uint32_t cumulative[257] = {0}, sum = 0;
     for (int i = 0; i < 256; i++) cumulative[i + 1] = sum += 1 + (n ? in[(size_t)i % size] : 0);
-    for (int i = 0; i < 256; i++) cumulative[i + 1] = (uint32_t)((uint64_t)cumulative[i + 1] * (65536 - 256) / sum) + (uint32_t)i + 1;
+    for (int i = 0; i < 256; i++)
+        cumulative[i + 1] =
+            (uint32_t)((uint64_t)cumulative[i + 1] * (65536 - 256) / sum) + (uint32_t)i + 1;
     nz_decode_symbols(in, size, cumulative, 0, n, again);
     length = nz_encode_symbols(again, cumulative, 0, n, out, 2 * n + 16);
     need(length <= 2 * n + 16, "encode_symbols");
@@ -260,7 +273,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     case 3: eqinfo(in, size < MOST / 2 ? size : MOST / 2, 8 + option % 57, (int)(n % 5), 1); break;
     case 4: decode_trie(in, size, 12, n); break;
     case 5: build_trie(in, size, option & 1); break;
-    case 6: if (size) build_model(in, size); break;
+    case 6:
+        if (size) build_model(in, size);
+        break;
     case 7: coders(in, size); break;
     }
 #endif
