@@ -71,7 +71,7 @@ def as_csv(results: list[Result], out: TextIO) -> None:
 
 
 COLOURS = [colour for colour in plots.COLOURS if colour != "#000000"]  # black is nzip's
-FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2")
+FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2", "paq8px")
 
 
 def plot_frontier(results: list[Result], path: Path) -> None:

@@ -193,7 +193,7 @@ def _program(program: str, name: str, pack: list[str], unpack: list[str]) -> lis
 
 
 def _programs(threads: int | None) -> list[Codec]:
-    """Those of bzip3, zpaq, 7z and kanzi that are installed."""
+    """Those of bzip3, zpaq, kanzi, 7z and paq8px that are installed."""
     count = threads or os.cpu_count() or 1
 
     def zpaq(level: int) -> list[Codec]:
@@ -227,6 +227,9 @@ def _programs(threads: int | None) -> list[Codec]:
             "7z PPMd",
             ["sh", "-c", shlex.join(seven) + " && mv OUT.7z OUT"],
             ["sh", "-c", "7z e -so IN > OUT"],
+        ),
+        *_program(
+            "paq8px", "paq8px -8", ["paq8px", "-8", "IN", "OUT"], ["paq8px", "-d", "IN", "OUT"]
         ),
     ]
 

@@ -43,8 +43,8 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Run every level of nzip and of the compressors installed here (also bzip3, zpaq"
-            " and 7z), and plot size against speed to this PNG file."
+            help="Run every level of nzip and of the compressors installed here (also bzip3, zpaq,"
+            " kanzi, 7z and paq8px), and plot size against speed to this PNG file."
         ),
     ] = None,
     progress: ShowProgress = None,
