@@ -176,6 +176,15 @@ def test_every_token_is_measured_once(count):
     assert bits == pytest.approx(math.log2(10) / 5, rel=1e-3)
 
 
+def test_generation_ends_when_tokens_add_no_text(monkeypatch):
+    scheme = schemes.Scheme("gzip-8", [])
+    monkeypatch.setattr(generate, "load_model", lambda path: (None, scheme.settings))
+    monkeypatch.setattr(generate, "sample", lambda *args: ([0] * 64, None))
+    text, figures = generate.generate(Path("m.pt"), 1000)
+    assert text == b""
+    assert figures["tokens"] == 256
+
+
 @pytest.fixture(scope="module")
 def small() -> tuple[data.Tokens, data.Tokens]:
     tokenizer = schemes.Scheme("bytes", [])

@@ -22,7 +22,8 @@ def generate(
     """Generate up to ``size`` bytes of text with a model that ``nzip m2`` trained.
 
     Returns the text and its speed: tokens, bytes, seconds, and bytes/s. A prompt is cut to whole
-    windows. The text ends early if the model ends the document.
+    windows. The text ends early if the model ends the document, or if tokens add nothing to it
+    any more, as after an invalid one of a gzip stream.
     """
     model, settings = load_model(path)
     tokenizer = Scheme.from_settings(settings)
@@ -32,11 +33,14 @@ def generate(
     began = time.monotonic()
     made: list[int] = []
     text = b""
-    while len(text) < size:
+    idle = 0  # rounds in a row without more text
+    while len(text) < size and idle < 4:
         more, _ = sample(model, [end, *ids, *made], 64, seed + len(made), temperature, end)
         ended = more[-1] == end
         made += more[:-1] if ended else more
+        before = len(text)
         text = decode(tokenizer, np.array([*ids, *made]))[len(prompt) :]
+        idle = 0 if len(text) > before else idle + 1
         if ended:
             break
     seconds = time.monotonic() - began
