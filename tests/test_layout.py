@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -99,3 +100,14 @@ def test_levels_state_what_follows_from_them():
     assert levels.default_model("static") is None
     text = levels.describe_levels()
     assert all(f"-{number}" in text for number in levels.LEVELS)
+
+
+def test_settings_and_documents_name_tests_that_exist():
+    tests = Path(__file__).parent
+    root = tests.parent
+    found = set()
+    for pattern in ("pyproject.toml", "Makefile", ".ci/run", ".github/**/*.yml", "**/*.md"):
+        for path in root.glob(pattern):
+            found |= set(re.findall(r"tests/(test_\w+\.py)", path.read_text()))
+    assert found
+    assert not [name for name in sorted(found) if not (tests / name).exists()]
