@@ -23,7 +23,7 @@ type:             ## static types
 	mypy
 
 test:             ## the quick suite
-	pytest -q -m 'not slow'
+	pytest -q -n auto -m 'not slow'
 
 slow:             ## all tests
 	pytest -q

@@ -110,6 +110,7 @@ def test_a_text_is_measured_in_the_blocks_that_code_it(monkeypatch, adapt):
     assert sizes == [size, size, 7]
 
 
+@pytest.mark.slow
 def test_the_curve_as_an_image(nzip_cli, tmp_path):
     pytest.importorskip("matplotlib")
     (tmp_path / "a.txt").write_bytes(ENGLISH * 3)

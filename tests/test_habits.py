@@ -138,6 +138,7 @@ def test_options_for_compressing_are_passed_over_when_decompressing(nzip_cli):
         ok(nzip_cli(*args.split(), "-t", stdin=packed))
 
 
+@pytest.mark.slow
 def test_memory_bounds_threads_and_refuses_what_does_not_fit(nzip_cli, tmp_path):
     text = ENGLISH * 1300  # five blocks
     packed = nzip.compress(text, level=1, block_size=1 << 16)

@@ -24,6 +24,7 @@ def fuzz():
     return module
 
 
+@pytest.mark.slow
 def test_every_fuzz_seed_is_read_or_refused(fuzz):
     folders = sorted((FUZZ / "seeds" / "python").iterdir())
     assert {folder.name for folder in folders} == set(fuzz.TARGETS)

@@ -209,6 +209,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_name(tmp_path):
     (tmp_path / "x").write_bytes(ENGLISH * 3000)
     both = [

@@ -79,6 +79,7 @@ def test_one_damaged_block_is_left_out_and_named(data, number, part):
         ]
 
 
+@pytest.mark.slow
 def test_gaps_can_be_filled_with_zeros(nzip_cli, tmp_path, data):
     """After a gap of known size, content keeps its position; after any other gap it follows on."""
     blocks = heads(data)

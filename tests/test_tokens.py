@@ -30,7 +30,7 @@ def tokenizer(request):
     return Tokenizer(request.param)
 
 
-@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("extreme", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_dictionary_is_the_references(extreme):
     model = SmallModel(2, extreme=extreme)
     for width in (8, 9):
@@ -408,6 +408,7 @@ def test_own_tokenizers_are_kept_and_exported(tmp_path, align):
         assert fast.encode(ENGLISH.decode()).ids == own.encode(ENGLISH)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_is_trained_and_used_from_the_shell(tmp_path, nzip_cli):
     def ok(*args):
         done = nzip_cli(*args)

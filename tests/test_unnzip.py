@@ -15,9 +15,12 @@ from nzip import frame, models
 
 FOLDER = GOLDEN.parents[1] / "contrib" / "unnzip"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
-pytestmark = pytest.mark.skipif(
-    not COMPILERS or not shutil.which("make"), reason="no C compiler or no make"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not COMPILERS or not shutil.which("make"), reason="no C compiler or no make"
+    ),
+]
 
 
 def build(compiler, out, flags):
