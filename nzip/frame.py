@@ -117,8 +117,8 @@ def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
     version, coding = data[at + 3] >> 4, data[at + 3] & 15
     if version != VERSION:
         raise UnsupportedError(f"format version {version}; this nzip reads version {VERSION}")
-    behind = coding - WITH_PRIOR in MIXED
-    if behind:
+    has_prior = coding - WITH_PRIOR in MIXED
+    if has_prior:
         coding -= WITH_PRIOR
     if coding not in CODINGS:
         raise UnsupportedError(f"unknown coding {coding}")
@@ -128,7 +128,7 @@ def parse_header(data: Data, at: int = 0) -> tuple[Header, int]:
         _need(data, at + MODEL_PREFIX)
         model = bytes(data[at : at + MODEL_PREFIX])
         at += MODEL_PREFIX
-    if behind:
+    if has_prior:
         _need(data, at + MODEL_PREFIX)
         prior = bytes(data[at : at + MODEL_PREFIX])
         at += MODEL_PREFIX

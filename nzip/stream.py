@@ -73,8 +73,8 @@ class Compressor:
         windows = (window, reset_every) if mode == "eqinfo" else (0, 1)
         if prior:
             self._digest += prior.digest
-        behind = prior.digest[: frame.MODEL_PREFIX] if prior else b""
-        self._header = frame.Header(self._mode.coding, prefix, *windows, behind).pack()
+        samples = prior.digest[: frame.MODEL_PREFIX] if prior else b""
+        self._header = frame.Header(self._mode.coding, prefix, *windows, samples).pack()
         self._head = b""
         self._samples = len(prior.samples) if prior else 0
         self.workers = Workers(threads, max_memory)

@@ -368,7 +368,7 @@ def test_bench_reports_every_codec_and_verifies(nzip_cli, text):
     failed(nzip_cli("bench", "--only", "rar", "file.txt"), "no such compressor: rar")
 
 
-def test_bench_has_rows_behind_a_prior(nzip_cli, text, tmp_path):
+def test_bench_has_rows_with_a_prior(nzip_cli, text, tmp_path):
     (tmp_path / "samples").write_bytes(ENGLISH)
     only = "nzip -1 -D,nzip ac,zstd -19 -D,zstd -19"
     args = ["bench", "--json", "--level", "1", "-D", "samples", "--only", only, "file.txt"]

@@ -38,7 +38,7 @@ def test_every_flipped_byte_is_an_error(data):
                 nzip.decompress(bytes(damaged))
 
 
-def test_a_cut_exactly_behind_a_block_is_an_error():
+def test_a_cut_exactly_after_a_block_is_an_error():
     text = bytes(1 << 19) + b"x" * 1000
     data = nzip.compress(text, "static")
     from nzip import frame
@@ -61,7 +61,7 @@ def test_a_wrong_content_check_is_an_error_although_all_blocks_are_sound():
     assert b"".join(got) == text[: 1 << 16]  # the last block waits for the check
 
 
-def test_arbitrary_code_behind_a_valid_checksum_never_crashes():
+def test_arbitrary_code_after_a_valid_checksum_never_crashes():
     """What a hostile encoder could write: any payload, with correct checksums."""
     import random
 

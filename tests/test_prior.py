@@ -38,7 +38,7 @@ def prior() -> nzip.Prior:
 
 
 @pytest.mark.parametrize("profile", [1, 2, 3])
-def test_a_block_behind_a_prior_equals_reference(small_model, profile):
+def test_a_block_after_a_prior_equals_reference(small_model, profile):
     samples, text = b"one, two, three, four. " * 2 + b"\r\n\xe8 five", b"three, four. six, two, \n"
     encoder = reference.Encoder()
     reference.ac_block(encoder, len(text), small_model.reference, profile, text, samples)

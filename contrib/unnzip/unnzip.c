@@ -97,7 +97,7 @@ static folder models, priors;
 static int own_models; /* -m was given */
 static FILE *input;
 
-/* Reads a file whole, and leaves room behind it. */
+/* Reads a file whole, and leaves room after it. */
 static file *add(folder *to, const char *path) {
     file *f = need(calloc(1, sizeof *f));
     to->files = need(realloc(to->files, (to->count + 1) * sizeof *to->files));
@@ -634,7 +634,7 @@ static void decode_input(void) {
             for (size_t i = 0; i < got; i++) c |= start[i];
             while (!c) c = getc(input);
             if (ferror(input)) fail("%s", strerror(errno));
-            if (c != EOF) fail("garbage behind the last frame");
+            if (c != EOF) fail("garbage after the last frame");
             return;
         }
         if (memcmp(start, "\x8fNZ", got) == 0) {
@@ -644,7 +644,7 @@ static void decode_input(void) {
         }
         if (got < 3 || start[0] >> 4 != 5 || memcmp(start + 1, "\x2a\x4d", 2) != 0 ||
             fread(start + 3, 1, 1, input) != 1 || start[3] != 0x18)
-            fail(frames ? "garbage behind the last frame" : "not an nzip file");
+            fail(frames ? "garbage after the last frame" : "not an nzip file");
         get(start, 4);
         for (uint32_t left = load32(start); left; left--) get(start, 1); /* a skippable frame */
     }

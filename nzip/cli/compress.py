@@ -110,7 +110,7 @@ def compress(
         raise typer.BadParameter("only eqinfo has windows (-m eqinfo)")
     if mode is ModeName.static and model is not None:
         raise typer.BadParameter("static uses no model")
-    behind = load_prior(prior)
+    samples = load_prior(prior)
 
     def make() -> Compressor:
         return Compressor(
@@ -120,7 +120,7 @@ def compress(
             reset_every=resets,
             model=model,
             adapt=adapt,
-            prior=behind,
+            prior=samples,
             block_size=None if block_size is None else parse_size(block_size),
             threads=threads,
             max_memory=job.max_memory,

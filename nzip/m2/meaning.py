@@ -43,8 +43,8 @@ def starts(scheme: Scheme, document: bytes, ids: np.ndarray) -> np.ndarray:
         costs = -np.log2(frequencies[np.frombuffer(document, np.uint8)] / tokenizations.STATIC_ONE)
     else:  # gzip's blocks are not parsed: each byte gets the document's mean number of bits
         costs = np.full(len(document), stream.token_bits * count / len(document))
-    behind = np.cumsum(costs)
-    first = np.searchsorted(behind, np.arange(count) * stream.token_bits, side="right")
+    ends = np.cumsum(costs)
+    first = np.searchsorted(ends, np.arange(count) * stream.token_bits, side="right")
     return np.minimum(first, len(document) - 1)
 
 

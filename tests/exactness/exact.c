@@ -111,7 +111,7 @@ static void ac(const nz_model *m, int profile, const text *t) {
 
 /* Codes a block twice with a prior, the first half of the text: the first time must leave no
    trace. */
-static void behind(const nz_model *m, int profile, const text *t) {
+static void after_prior(const nz_model *m, int profile, const text *t) {
     size_t n = 600, prior = t->size / 2, room = 17 * n + 64, size = 0;
     uint8_t *code = malloc(room), back[600];
     int rc = 0;
@@ -120,9 +120,9 @@ static void behind(const nz_model *m, int profile, const text *t) {
     for (int k = 0; k < 2; k++) {
         size = engine->ac_warm_encode(w, t->data + prior, n, code, room, 1, NULL);
         need(size <= room, "ac_warm_encode");
-        say_bytes("behind", t->name, profile, k, code, size);
+        say_bytes("after", t->name, profile, k, code, size);
         need(engine->ac_warm_decode(w, code, size, back, n, 1, NULL) == 0, "ac_warm_decode");
-        need(memcmp(back, t->data + prior, n) == 0, "behind a prior");
+        need(memcmp(back, t->data + prior, n) == 0, "after a prior");
     }
     engine->ac_warm_free(w);
     free(code);
@@ -229,7 +229,8 @@ static void made(void) {
         }
         for (size_t i = 0; i < 5; i++) ac(m, 0, &texts[i]);
         for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(m, profile, &texts[1]);
-        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) behind(m, profile, &texts[1]);
+        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++)
+            after_prior(m, profile, &texts[1]);
         for (int profile = NZ_NONE; profile <= NZ_DEEP; profile++) ac(m, profile, &crlf);
         ac(m, NZ_FULL, &one);
         if (k == 0) ac(m, 0, &lanes);
