@@ -7,14 +7,15 @@ import builtins
 import io
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import IO, Any, NamedTuple
 
 from . import frame, modes
-from ._predict import Watch
 from .atomic import write_all
 from .errors import LimitError, TruncatedError
-from .stream import Compressor, decompress_chunks
+from .prior import BlockWatch
+from .progress import View
+from .stream import Compressor, Decompressor, decompress_chunks
 
 File = str | bytes | os.PathLike[Any] | IO[bytes]
 
@@ -41,6 +42,7 @@ class _Blocks:
         self.places: list[_Place] = []
         self.size = 0
         self._held: tuple[int, bytes] = (-1, b"")
+        self._count = (0, BlockWatch())  # bytes of the blocks decoded so far, and of the next one
         at, frames = start, 0
         while data := self._peek(at):
             if frames and data[0] == 0:
@@ -86,9 +88,22 @@ class _Blocks:
             payload = data[block.start : block.end]
             contexts = modes.contexts_at(place.header)
             context = modes.agreeing(contexts, block, payload, place.number)
-            content = modes.decode_block(context.header, context.mode(), block, payload, Watch())
+            before, watch = self._count
+            content = modes.decode_block(context.header, context.mode(), block, payload, watch)
+            self._count = before + place.size, BlockWatch()
             self._held = number, content
         return self._held[1]
+
+    @property
+    def done(self) -> int:
+        """Bytes of content decoded so far, also in an unfinished block."""
+        finished, watch = self._count
+        return finished + watch.done
+
+    def hold(self, start: int, end: int) -> int:
+        """Bytes of content in the blocks with a part of the content."""
+        parts = (place for place in self.places if place.start < end)
+        return sum(place.size for place in parts if place.start + place.size > start)
 
     def read(self, offset: int) -> Generator[bytes]:
         """Yield the content from ``offset``, block by block."""
@@ -111,7 +126,11 @@ class _Reader(io.RawIOBase):
         self._max_output = max_output
         self._start = source.tell() if self.seekable() else 0
         self._blocks: _Blocks | None = None
-        self._chunks = decompress_chunks(source.read, max_output=max_output, threads=threads)
+        self._base = 0  # bytes of content in the frames before
+        self._decompressor: Decompressor | None = None  # of this frame
+        self._chunks = decompress_chunks(
+            source.read, max_output=max_output, threads=threads, follow=self._follow
+        )
         self._rest = memoryview(b"")
         self._position = 0
 
@@ -138,13 +157,22 @@ class _Reader(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
+    def _follow(self, decompressor: Decompressor) -> None:
+        self._base, self._decompressor = self.done, decompressor
+
+    @property
+    def done(self) -> int:
+        """Bytes of content decoded so far, also in unfinished blocks."""
+        done = self._base + (self._decompressor.workers.done if self._decompressor else 0)
+        return done + (self._blocks.done if self._blocks else 0)
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if not self.seekable():
             raise io.UnsupportedOperation("the file below cannot seek")
         if whence == io.SEEK_CUR:
             offset += self._position
         elif whence == io.SEEK_END:
-            offset += self._index().size
+            offset += self.index().size
         elif whence != io.SEEK_SET:
             raise ValueError(f"invalid value for whence: {whence}")
         offset = max(0, offset)
@@ -152,7 +180,7 @@ class _Reader(io.RawIOBase):
         if 0 <= ahead <= len(self._rest):
             self._rest = self._rest[ahead:]
         else:
-            blocks = self._index()
+            blocks = self.index()
             offset = min(offset, blocks.size)
             self._chunks.close()
             self._rest = memoryview(b"")
@@ -160,7 +188,7 @@ class _Reader(io.RawIOBase):
         self._position = offset
         return offset
 
-    def _index(self) -> _Blocks:
+    def index(self) -> _Blocks:
         if self._blocks is None:
             there = self._source.tell()
             self._blocks = _Blocks(self._source, self._start, self._max_output)
@@ -171,6 +199,17 @@ class _Reader(io.RawIOBase):
         if not self.closed:
             self._chunks.close()
         super().close()
+
+
+def follow_part(file: NzipFile, start: int, size: int) -> Callable[[], View]:
+    """A function that views the progress of reading one part, before anything else is read.
+
+    Blocks are decoded whole, so they count as a whole.
+    """
+    reader = file._reading().raw
+    assert isinstance(reader, _Reader)
+    total = reader.index().hold(start, start + size)
+    return lambda: View(min(reader.done, total), total)
 
 
 class NzipFile(io.BufferedIOBase):

@@ -12,7 +12,7 @@ import pytest
 from conftest import ENGLISH
 
 import nzip
-from nzip import _predict, progress, stream
+from nzip import _predict, nzipfile, progress, stream
 from nzip.cli import job as jobs
 from nzip.progress import Estimate, View
 
@@ -190,3 +190,43 @@ def test_a_file_of_one_block_shows_a_bar_and_then_its_verification(tmp_path):
     shown = on_a_terminal("-d", "-T1", "--recover", "text.nz", cwd=tmp_path)
     assert f"% of {size}, ratio {ratio:.3f}" in shown
     assert (tmp_path / "text").read_bytes() == text
+
+
+def test_a_range_shows_a_bar_for_the_blocks_that_hold_it(tmp_path):
+    text = ENGLISH * 400
+    data = nzip.compress(text, level=9, threads=2, block_size=1 << 16)
+    (tmp_path / "text.nz").write_bytes(data * 2)
+    start, length = len(text) + 10_000, 5000
+    args = ("-d", "text.nz", "-o", "part", "--range", f"{start}:{length}")
+    shown = on_a_terminal(*args, cwd=tmp_path)
+    assert "% of 64.0 KiB" in shown
+    assert (tmp_path / "part").read_bytes() == (text * 2)[start : start + length]
+    (tmp_path / "part").unlink()
+    assert "%" not in on_a_terminal(*args, "--no-progress", cwd=tmp_path)
+
+
+def test_what_a_range_decodes_is_counted_once():
+    text = ENGLISH * 1000
+    data = nzip.compress(text, level=1, block_size=1 << 16) * 2
+    text, size = text * 2, 2 * len(text)
+    for start, length in ((0, size), (1, size), (size - 1, 1), (size // 2, 70_000)):
+        with nzip.open(io.BytesIO(data)) as file:
+            file.seek(start)
+            look = nzipfile.follow_part(file, start, length)
+            assert look().done == 0
+            with Looker(look) as seen:
+                assert file.read(length) == text[start : start + length]
+            done = [view.done for view in seen]
+            assert done == sorted(done)
+            view = look()
+            assert view.done == view.total
+            assert length <= view.total < length + (1 << 17) or view.total == size
+
+
+def test_detokenizing_shows_a_bar(tmp_path):
+    text = ENGLISH * 400
+    (tmp_path / "text").write_bytes(text)
+    on_a_terminal("tokenize", "text", "-o", "text.bin", "--tokenization", "ac", cwd=tmp_path)
+    shown = on_a_terminal("detokenize", "text.bin", "-o", "back", cwd=tmp_path)
+    assert f"% of {progress.human(len(text))}" in shown
+    assert (tmp_path / "back").read_bytes() == text

@@ -227,7 +227,8 @@ def decompress(
     """Decompress FILE.nz to FILE, or stdin to stdout."""
     known = _make_known(model, prior)
     if part is not None:
-        _decompress_range(files, part, None if output == STDIO else output, force)
+        wanted = False if quiet and progress is None else progress
+        _decompress_range(files, part, None if output == STDIO else output, force, wanted)
         return
     if recover and pass_through:
         raise typer.BadParameter("--recover and --pass-through exclude each other")
@@ -262,9 +263,10 @@ def decompress(
 
 
 def _decompress_range(
-    files: list[Path] | None, part: str, output: Path | None, force: bool
+    files: list[Path] | None, part: str, output: Path | None, force: bool, progress: bool | None
 ) -> None:
-    from ..nzipfile import NzipFile
+    from ..nzipfile import NzipFile, follow_part
+    from ..progress import Bar
 
     offset, colon, length = part.partition(":")
     if not colon or files is None or len(files) != 1 or files[0] == STDIO:
@@ -273,6 +275,8 @@ def _decompress_range(
     with NzipFile(files[0]) as source:
         if source.seek(start) < start:
             raise FormatError(f"the content has {source.tell():,} bytes")
+
+        look = follow_part(source, start, left)
 
         def chunks() -> Iterator[bytes]:
             nonlocal left
@@ -283,10 +287,14 @@ def _decompress_range(
         if output is None:
             end_with_the_reader()
             stdout = stdout_bytes()
-            for chunk in chunks():
-                write_all(stdout, chunk)
+            with Bar(files[0].name, look, progress):
+                for chunk in chunks():
+                    write_all(stdout, chunk)
             return
-        with atomic_output(output, replace=force) as target:
+        with (
+            Bar(files[0].name, look, progress),
+            atomic_output(output, replace=force) as target,
+        ):
             for chunk in chunks():
                 target.write(chunk)
 

@@ -149,8 +149,9 @@ def detokenize(
         SplitName, typer.Option(help="nul: write a NUL byte between documents.")
     ] = SplitName.file,
     force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite files.")] = False,
+    progress: ShowProgress = None,
 ) -> None:
     """Turn tokens back into the text they were made from."""
     from ..tokens import command
 
-    command.detokenize(source, output, split.value, force)
+    command.detokenize(source, output, split.value, force, progress)

@@ -88,7 +88,7 @@ def read_tokens(path: Path) -> tuple[Tokens, tokenizations.Tokenization]:
 
     Raises FormatError, ModelNotFoundError and OSError.
     """
-    tokenization, rows = tokenfile.read_tokens(path)
+    tokenization, _, rows = tokenfile.read_tokens(path)
     kind = kind_of(tokenization)
     arrays = ((np.frombuffer(row, kind), size) for row, size in rows)
     tokens = join(arrays, tokenization.vocab_size + 1)

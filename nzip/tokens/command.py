@@ -111,20 +111,36 @@ def _check_outputs(outputs: list[Path], inputs: list[Path], force: bool) -> None
         check_output(path, force)
 
 
-def detokenize(source: Path, output: Path, split: str = "file", force: bool = False) -> int:
+def detokenize(
+    source: Path,
+    output: Path,
+    split: str = "file",
+    force: bool = False,
+    progress: bool | None = False,
+) -> int:
     """Write the documents of a token file to a text file; return how many there were.
 
     split: "file" writes them one after another, "nul" puts NUL bytes between them. force: replace
-    an existing file. Raises FormatError, ModelNotFoundError, and the errors of ``tokenize``.
+    an existing file. progress: as for ``tokenize``. Raises FormatError, ModelNotFoundError, and the
+    errors of ``tokenize``.
     """
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
     _check_outputs([output], tokenfile.written(source), force)
-    number = 0
-    with atomic_output(output, replace=force) as out:
-        for document in tokenfile.read_documents(source):
+    tokenization, total, rows = tokenfile.read_tokens(source)
+    watch = tokenization.watch = _predict.Watch()
+    number = done = 0
+
+    def look() -> View:
+        return View(done + watch.done, total)
+
+    with Bar(output.name, look, progress), atomic_output(output, replace=force) as out:
+        for tokens, size in rows:
+            document = tokenization.decode(tokens, size)
             if number and split == "nul":
                 write_all(out, b"\0")
             write_all(out, document)
+            watch.done = 0  # these bytes are about to be counted in `done`
+            done += size
             number += 1
     return number

@@ -171,16 +171,16 @@ def read_documents(path: Path) -> Iterator[bytes]:
 
     Raises FormatError, ModelNotFoundError and OSError.
     """
-    tokenization, rows = read_tokens(path)
+    tokenization, _, rows = read_tokens(path)
     for tokens, size in rows:
         yield tokenization.decode(tokens, size)
 
 
-def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
+def read_tokens(path: Path) -> tuple[Tokenization, int, Iterator[tuple[bytes, int]]]:
     """Read a file that ``Writer`` made.
 
-    Returns its tokenization, and an iterator over (tokens without an end mark, bytes of text) of
-    each document. Raises FormatError, ModelNotFoundError and OSError.
+    Returns its tokenization, the bytes of all text, and an iterator over (tokens without an end
+    mark, bytes of text) of each document. Raises FormatError, ModelNotFoundError and OSError.
     """
     path.stat()  # so that an error names this file, not the one next to it
     if path.suffix == ".parquet":
@@ -189,6 +189,7 @@ def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
         file = pq.ParquetFile(path)
         about = _about((file.schema_arrow.metadata or {}).get(b"nzip", b""), path)
         eos = bool(about.get("eos"))
+        sizes = file.read(["bytes"])["bytes"].to_pylist()
     else:
         beside = path.with_suffix(".json")
         about = _about(beside.read_bytes(), beside)
@@ -200,7 +201,7 @@ def read_tokens(path: Path) -> tuple[Tokenization, Iterator[tuple[bytes, int]]]:
     skip = len(tokenization.eos or b"") if eos else 0
     width = tokenization.token_bits // 8
     rows = _parquet_rows(file, width) if path.suffix == ".parquet" else _rows(path, sizes, width)
-    return tokenization, ((tokens[: len(tokens) - skip], size) for tokens, size in rows)
+    return tokenization, sum(sizes), ((tokens[: len(tokens) - skip], size) for tokens, size in rows)
 
 
 def _about(text: bytes, path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Tokenization(Protocol):
 
     token_bits: int  # 8 or 16
     settings: dict[str, Any]  # can be written as JSON
-    watch: _predict.Watch | None  # follows encode(), if it takes long
+    watch: _predict.Watch | None  # follows encode() and decode(), if they take long
 
     @property
     def vocab_size(self) -> int:
@@ -274,7 +274,7 @@ class EqInfo(Windows):
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
-        return self._mode.decode(code, size, _predict.Watch())
+        return self._mode.decode(code, size, self.watch or _predict.Watch())
 
     def _text_of_all(self, code: bytes) -> bytes:
         if self._trie is not None:
@@ -314,7 +314,7 @@ class Ac(_Coded):
         return code
 
     def _text(self, code: bytes, size: int) -> bytes:
-        return _predict.ac_decode(self._model.predictor, False, code, size)
+        return _predict.ac_decode(self._model.predictor, False, code, size, watch=self.watch)
 
     def bits(self, document: bytes) -> list[float]:
         """The cost of each byte of the document, in bits."""
