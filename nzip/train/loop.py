@@ -120,6 +120,21 @@ def processes() -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch run this thread's operations without the help of others.
+
+    They are small. If OpenMP divided them, one thread would wait for the other in a loop, which on
+    a busy machine takes most of the time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class CpuEngine:
     """Computes gradients by ``step``, with a part of the lanes in each thread.
 
@@ -287,6 +302,10 @@ class Trainer:
 
     def advance(self) -> float:
         """Take one step; return the batch's loss in bits per byte."""
+        with one_thread():
+            return self._advance()
+
+    def _advance(self) -> float:
         _, (batch, fresh) = self.next.result()
         self.next = self.reader.submit(self._read)
         step, options = self.step, self.options
