@@ -74,6 +74,9 @@ COLOURS = [colour for colour in plots.COLOURS if colour != "#000000"]  # black i
 FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2", "paq8px")
 
 
+LABELLED = ("-1", "-4", "-6", "-7", "-8", "-9")  # nzip's; the others lie close to one of these
+
+
 def plot_frontier(results: list[Result], path: Path) -> None:
     """Plot the totals, size against speed in both directions, with one line per program.
 
@@ -103,7 +106,8 @@ def plot_frontier(results: list[Result], path: Path) -> None:
             )
             for row in rows:
                 level = row.codec.removeprefix(name).strip()
-                if mine or row is rows[-1]:  # other programs have one label, at their last point
+                # Other programs have one label, at their last point.
+                if level in LABELLED if mine else row is rows[-1]:
                     text = level if mine else f"{name} {level}".strip()
                     labels.append((speed(row), row.bpb, text, colour))
         axes.set_xscale("log")
