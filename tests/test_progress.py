@@ -224,7 +224,7 @@ def test_what_a_range_decodes_is_counted_once():
 
 
 def test_detokenizing_shows_a_bar(tmp_path):
-    text = ENGLISH * 400
+    text = ENGLISH * 3000
     (tmp_path / "text").write_bytes(text)
     on_a_terminal("tokenize", "text", "-o", "text.bin", "--tokenization", "ac", cwd=tmp_path)
     shown = on_a_terminal("detokenize", "text.bin", "-o", "back", cwd=tmp_path)
