@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ SCRIPTS = (
     "Ελληνικά, Русский, 中文字符, 日本語テキスト, 한국어, "
     "العربية, עברית, हिन्दी, ไทย, emoji 🙂🚀, ñ é ü ß. "
 ).encode()
+
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGPIPE") if hasattr(signal, name)
+]
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Commands change these. SIGPIPE's default would let a later test's write end the whole run."""
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 def sample_texts() -> dict[str, bytes]:
