@@ -2,7 +2,7 @@
 .PHONY: build cross docs lint format type test slow mutants deep tables man bench exact fuzz fuzz-replay fuzz-merge clean
 
 KERNEL = $(wildcard nzip/kernel/*.c)
-C_FILES = $(shell git ls-files '*.c' '*.h' '*.inc')
+C_FILES = $(foreach folder,nzip/* benchmarks contrib/* tests/*,$(wildcard $(folder)/*.c $(folder)/*.h $(folder)/*.inc))
 FUZZ = build/fuzz
 RUNS = 1000000
 LIMITS = -timeout=10 -rss_limit_mb=1024

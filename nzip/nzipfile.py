@@ -163,7 +163,7 @@ class _Reader(io.RawIOBase):
     @property
     def done(self) -> int:
         """Bytes of content decoded so far, also in unfinished blocks."""
-        done = self._base + (self._decompressor.workers.done if self._decompressor else 0)
+        done = self._base + (self._decompressor.done if self._decompressor else 0)
         return done + (self._blocks.done if self._blocks else 0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

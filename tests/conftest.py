@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 from nzip import _predict, models, reference
+from nzip.cli import program
 
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("deep", max_examples=1000, deadline=None)
@@ -35,9 +36,7 @@ SCRIPTS = (
 ).encode()
 
 
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGPIPE") if hasattr(signal, name)
-]
+SIGNALS = [getattr(signal, name) for name in (*program.SIGNALS, "SIGPIPE") if hasattr(signal, name)]
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,8 @@ def test_settings_and_documents_name_tests_that_exist():
     tests = Path(__file__).parent
     root = tests.parent
     found = set()
-    for pattern in ("pyproject.toml", "Makefile", ".ci/run", ".github/**/*.yml", "**/*.md"):
+    documents = ("*.md", "docs/*.md", "tests/**/*.md", "contrib/**/*.md", ".github/**/*.md")
+    for pattern in ("pyproject.toml", "Makefile", ".ci/run", ".github/**/*.yml", *documents):
         for path in root.glob(pattern):
             found |= set(re.findall(r"tests/(test_\w+\.py)", path.read_text()))
     assert found

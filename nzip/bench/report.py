@@ -72,8 +72,6 @@ def as_csv(results: list[Result], out: TextIO) -> None:
 
 COLOURS = [colour for colour in plots.COLOURS if colour != "#000000"]  # black is nzip's
 FAMILIES = ("gzip", "zstd", "xz", "brotli", "bzip3", "zpaq", "kanzi", "7z", "bzip2", "paq8px")
-
-
 LABELLED = ("-1", "-4", "-6", "-7", "-8", "-9")  # nzip's; the others lie close to one of these
 
 
