@@ -185,7 +185,7 @@ def test_texts_come_back_from_files_of_tokens(tmp_path, suffix, split, name):
     source.write_bytes(packed)
     row = command.tokenize([source], tokens, name, split=split, **SETTINGS)
     assert (row["documents"], row["bytes"]) == (len(texts), sum(map(len, texts)))
-    assert [*tokenfile.read_documents(tokens)] == texts
+    assert [*tokenfile.read_tokens(tokens).documents()] == texts
     assert command.detokenize(tokens, back) == len(texts)
     assert back.read_bytes() == b"".join(texts)
     assert command.detokenize(tokens, back, "nul", force=True) == len(texts)
@@ -246,7 +246,7 @@ def test_a_field_of_json_lines_is_named(nzip_cli, tmp_path):
     (tmp_path / "x.jsonl").write_text('{"body": "one"}\n\n{"body": "two", "text": 5}\n')
     args = ["-o", "x.bin", "--split", "jsonl", "--tokenization", "bytes"]
     ok(nzip_cli("tokenize", "x.jsonl", *args, "--field", "body"))
-    assert list(tokenfile.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    assert list(tokenfile.read_tokens(tmp_path / "x.bin").documents()) == [b"one", b"two"]
     failed(nzip_cli("tokenize", "x.jsonl", "-f", *args), "line 1", "'text'")
     failed(nzip_cli("tokenize", "x.jsonl", "-f", "-o", "x.bin", "--field", "body"), "jsonl")
 
@@ -255,7 +255,7 @@ def test_tokenize_reads_stdin(nzip_cli, tmp_path):
     data = gzip.compress(b'{"text": "one"}\n{"text": "two"}\n')
     args = ["tokenize", "-", "-o", "x.bin", "--split", "jsonl"]
     ok(nzip_cli(*args, "--tokenization", "bytes", stdin=data))
-    assert list(tokenfile.read_documents(tmp_path / "x.bin")) == [b"one", b"two"]
+    assert list(tokenfile.read_tokens(tmp_path / "x.bin").documents()) == [b"one", b"two"]
     failed(nzip_cli(*args, "-f", "--tokenization", "static", stdin=data), "twice", "stdin")
 
 
@@ -276,7 +276,7 @@ def test_parquet_files_have_a_column_of_texts(nzip_cli, tmp_path):
     failed(nzip_cli("tokenize", *args, "--column", "text"), "no column 'text'", "id, body")
     failed(nzip_cli("tokenize", *args, "--column", "id"), "'id' holds int64")
     ok(nzip_cli("tokenize", *args, "--column", "body"))
-    assert next(iter(tokenfile.read_documents(tmp_path / "x.bin"))) == b"one"
+    assert next(iter(tokenfile.read_tokens(tmp_path / "x.bin").documents())) == b"one"
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
     failed(nzip_cli("tokenize", *args, "-f", "--column", "body"), "x.parquet")
 

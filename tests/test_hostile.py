@@ -103,7 +103,7 @@ def test_malformed_files_of_tokens(tmp_path, about):
     (tmp_path / "t.json").write_bytes(about)
     (tmp_path / "t.idx").write_bytes(b"")
     with pytest.raises(nzip.FormatError):
-        list(tokenfile.read_documents(tmp_path / "t.bin"))
+        list(tokenfile.read_tokens(tmp_path / "t.bin").documents())
 
 
 def test_windows_of_no_whole_token_are_refused():

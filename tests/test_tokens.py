@@ -501,7 +501,7 @@ def test_files_of_tokens_come_back(tmp_path, suffix, eos):
     with tokenfile.Writer(path, tokenizations.EqInfo(models.load(models.WINDOWS)), eos) as writer:
         for document in documents:
             writer.add(document)
-    assert list(tokenfile.read_documents(path)) == documents
+    assert list(tokenfile.read_tokens(path).documents()) == documents
     assert writer.bytes == sum(map(len, documents))
 
 

@@ -127,20 +127,19 @@ def detokenize(
     if split not in ("file", "nul"):
         raise ValueError(f"documents are joined by file or nul, not by {split!r}")
     _check_outputs([output], tokenfile.written(source), force)
-    tokenization, total, rows = tokenfile.read_tokens(source)
-    watch = tokenization.watch = _predict.Watch()
+    contents = tokenfile.read_tokens(source)
+    watch = contents.tokenization.watch = _predict.Watch()
     number = done = 0
 
     def look() -> View:
-        return View(done + watch.done, total)
+        return View(done + watch.done, contents.size)
 
     with Bar(output.name, look, progress), atomic_output(output, replace=force) as out:
-        for tokens, size in rows:
-            document = tokenization.decode(tokens, size)
+        for document in contents.documents():
             if number and split == "nul":
                 write_all(out, b"\0")
             write_all(out, document)
             watch.done = 0  # these bytes are about to be counted in `done`
-            done += size
+            done += len(document)
             number += 1
     return number

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ..atomic import atomic_output
 from ..errors import MALFORMED, FormatError
@@ -166,21 +166,26 @@ class Writer:
         self._rows.clear()
 
 
-def read_documents(path: Path) -> Iterator[bytes]:
-    """Yield the documents of a file that ``Writer`` made.
+class Contents(NamedTuple):
+    """What a file of tokens holds.
 
-    Raises FormatError, ModelNotFoundError and OSError.
+    size: bytes of all text. rows: (tokens without an end mark, bytes of text) of each document.
     """
-    tokenization, _, rows = read_tokens(path)
-    for tokens, size in rows:
-        yield tokenization.decode(tokens, size)
+
+    tokenization: Tokenization
+    size: int
+    rows: Iterator[tuple[bytes, int]]
+
+    def documents(self) -> Iterator[bytes]:
+        """Yield the text of each document. Raises FormatError."""
+        for tokens, size in self.rows:
+            yield self.tokenization.decode(tokens, size)
 
 
-def read_tokens(path: Path) -> tuple[Tokenization, int, Iterator[tuple[bytes, int]]]:
+def read_tokens(path: Path) -> Contents:
     """Read a file that ``Writer`` made.
 
-    Returns its tokenization, the bytes of all text, and an iterator over (tokens without an end
-    mark, bytes of text) of each document. Raises FormatError, ModelNotFoundError and OSError.
+    Raises FormatError, ModelNotFoundError and OSError.
     """
     path.stat()  # so that an error names this file, not the one next to it
     if path.suffix == ".parquet":
@@ -201,7 +206,8 @@ def read_tokens(path: Path) -> tuple[Tokenization, int, Iterator[tuple[bytes, in
     skip = len(tokenization.eos or b"") if eos else 0
     width = tokenization.token_bits // 8
     rows = _parquet_rows(file, width) if path.suffix == ".parquet" else _rows(path, sizes, width)
-    return tokenization, sum(sizes), ((tokens[: len(tokens) - skip], size) for tokens, size in rows)
+    texts = ((tokens[: len(tokens) - skip], size) for tokens, size in rows)
+    return Contents(tokenization, sum(sizes), texts)
 
 
 def _about(text: bytes, path: Path) -> dict[str, Any]:

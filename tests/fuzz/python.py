@@ -132,7 +132,7 @@ def settings(data: bytes) -> None:
     written("tokens.bin", data)
     written("tokens.idx", data[:200])
     written("tokens.json", data)
-    for document in tokenfile.read_documents(FOLDER / "tokens.bin"):
+    for document in tokenfile.read_tokens(FOLDER / "tokens.bin").documents():
         assert len(document) <= 1 << 24
 
 
@@ -142,7 +142,7 @@ def index(data: bytes) -> None:
     about = b'{"format":"nzip-tokens-1","tokenization":"bytes","eos":false,"sizes":[3,%d]}' % (at,)
     written("t.json", about)
     written("t.idx", data[1:])
-    for document in tokenfile.read_documents(written("t.bin", data)):
+    for document in tokenfile.read_tokens(written("t.bin", data)).documents():
         assert document is not None
 
 
