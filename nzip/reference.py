@@ -561,14 +561,15 @@ def m1_tree(m1: M1) -> Tree:
 
 # What is mixed with M1: nothing, or models that learn from the block.
 NONE, LIGHT, FULL, DEEP = range(4)
-MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 29}
-MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 6}
-SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048]
+MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 39}
+MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 8}
+SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048, 256 + 1 + 6 * 4 * 5, 1024]
 MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
-MIXED_RATES = {LIGHT: (10, 20, 8), FULL: (8, 20, 8), DEEP: (4, 14, 9)}  # last, more at first, shift
+MIXED_RATES = {LIGHT: (10, 20, 8), FULL: (8, 20, 8), DEEP: (6, 22, 10)}  # last, more at first, shift
 MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5]}
 MATCH_MAX, MATCH_LENGTHS = 400, 56
 FIELDS = 64  # that are told apart in a line
+SAME, ONE_ABOVE, ONE_BELOW, DIFFERENT = range(4)  # the number so far, against a reference
 FIELD_ENDS = (5, 6, 8, 9, 10, 11, 12, 15)  # kinds of bytes
 
 
@@ -670,6 +671,107 @@ class Match:
             self.entry = _hash(key, 8) >> (32 - self.bits)
 
 
+class Numbers:
+    """Predicts the digits of a number from their differences to those of an earlier one.
+
+    The first reference is the number that stood last time where a line began in the same way,
+    whatever the numbers before it were; the second is that plus the amount by which it last changed.
+    """
+
+    def __init__(self, bits: int, digit_bits: int) -> None:
+        self.bits, self.digit_bits = bits, digit_bits
+        self.form = self.entry = 0
+        self.table: dict[int, tuple[int, int]] = {}  # place and last change
+        self.counts: dict[int, list[int]] = {}  # of the differences
+        self.value, self.old, self.place, self.size = 0, -1, 0, 0
+        self.references: list[list[int]] = [[], []]
+        self.relation = [SAME, SAME]
+        self.rows: list[list[int] | None] = [None, None]
+
+    def _begin(self, text: bytearray, position: int) -> None:
+        """Read the references for a number that begins at ``position``."""
+        place, change = self.table.get(self.entry, (0, 0))
+        end = place
+        while 0 < end < position and end - place < 18 and 48 <= text[end] <= 57:
+            end += 1
+        digits = bytes(text[place:end]).decode()
+        self.size = len(digits)
+        self.old = int(digits or "-1")
+        new = self.old + change
+        known = self.size and change and 0 <= new < 10**self.size
+        self.references = [
+            [int(digit) for digit in reference]
+            for reference in (digits, f"{new:0{self.size}}" if known else "")
+        ]
+        self.relation = [SAME, SAME]
+
+    def follow(self, text: bytearray, position: int, last: int) -> None:
+        """After a byte, the last one before ``position``, which followed ``last``."""
+        byte = text[position - 1]
+        digit = byte - 48
+        if not 0 <= digit <= 9:
+            self.form = 0 if byte == 10 else (self.form + byte + 1) * 0x2F0B4C47 % 2**32
+            change = self.value - self.old
+            if self.old >= 0 and 0 < self.place <= 18 and change and -(2**31) <= change < 2**31:
+                self.table[self.entry] = (self.table.get(self.entry, (0, 0))[0], change)
+            self.entry = (self.form * 0x9E3779B1 % 2**32) >> (32 - self.bits)
+            self._begin(text, position)
+            self.table[self.entry] = (position, self.table.get(self.entry, (0, 0))[1])
+            self.value = self.place = 0
+        else:
+            if not 48 <= last <= 57:
+                self.form = (self.form + 48 + 1) * 0x2F0B4C47 % 2**32
+            for i, row in enumerate(self.rows):
+                if row is None:
+                    self.relation[i] = DIFFERENT
+                    continue
+                above = digit - self.references[i][self.place]
+                after = {
+                    SAME: {0: SAME, 1: ONE_ABOVE, -1: ONE_BELOW},
+                    ONE_ABOVE: {-9: ONE_ABOVE},
+                    ONE_BELOW: {9: ONE_BELOW},
+                    DIFFERENT: {},
+                }
+                self.relation[i] = after[self.relation[i]].get(above, DIFFERENT)
+                row[above % 10] += 16
+                if sum(row) > 4096:
+                    row[:] = [count - (count >> 1) for count in row]
+            if self.place < 18:
+                self.value = 10 * self.value + digit
+            self.place += 1
+        rest = clamp(self.size - self.place - 1, 0, 5)
+        for i, reference in enumerate(self.references):
+            self.rows[i] = None
+            if self.place < len(reference):
+                carry = rest > 0 and reference[self.place + 1] > 4
+                key = (((rest * 4 + self.relation[i]) * 2 + carry) * 2 + i) % 2**32
+                key = (self.entry * 0x85EBCA6B + key) * 0x9E3779B1 % 2**32
+                row = self.counts.setdefault(key >> (32 - self.digit_bits), [0] * 10)
+                self.rows[i] = row
+
+    def logit(self, depth: int, node: int) -> int:
+        """The logit of a one, if the bits so far are those of a digit; or 0."""
+        if depth < 4 or node >> (depth - 4) != 0b10011:
+            return 0
+        start = node << (8 - depth) & 15
+        total = 0
+        for row, reference in zip(self.rows, self.references, strict=True):
+            if row is None:
+                continue
+            counts = [4, 4]
+            for digit in range(start, min(10, start + (1 << (8 - depth)))):
+                counts[digit >> (7 - depth) & 1] += row[(digit - reference[self.place]) % 10]
+            total += stretch(counts[1] * 65535 // sum(counts))
+        return clamp(total, -2047, 2047)
+
+    def set_row(self) -> int:
+        """The row of weights by what the references say of the next byte; 0: nothing."""
+        if self.rows[0] is None:
+            return 0
+        first = clamp(self.size - self.place - 1, 0, 5) * 4 + self.relation[0]
+        return 1 + first * 5 + (0 if self.rows[1] is None else 1 + self.relation[1])
+
+
 class Mixing:
     """n-gram and match models of a block and M1, mixed in the logistic domain."""
 
@@ -683,7 +785,8 @@ class Mixing:
         self.field = self.before_field = self.field_size = self.number = 0
         self.fields, self.ends = [[0] * FIELDS, [0] * FIELDS], [[0] * FIELDS, [0] * FIELDS]
         self.lower = self.up = self.up_hits = 0
-        self.masked = self.form = self.key = self.indent = self.first_word = 0
+        self.masked = self.zeros = self.key = self.indent = self.first_word = 0
+        self.last_form = self.last_form2 = 0
         self.seen = [[0, 0, 0] for _ in range(256)]
         self.record, self.candidate, self.hits = 0, [0, 0], [0, 0]
         self.controls = 0
@@ -691,6 +794,7 @@ class Mixing:
         bits = _ceil_log2(size)
         self.slot_bits = clamp(bits + profile, 10, clamp(bits, 22, 24))
         self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
+        self.numbers = Numbers(clamp(bits - 2, 6, 16), clamp(bits - 2, 8, 15))
         self.slots: dict[int, bytearray] = {}
         self.following, self.counts, chances = history_tables()
         self.new_map = LightMap if profile == LIGHT else AdaptiveMap
@@ -705,12 +809,12 @@ class Mixing:
         self.run_map = [
             [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
-        # Inputs: M1, match, expected byte, bias, two runs, contexts, other matches.
+        # Inputs: M1, match, expected byte, bias, number, two runs, contexts, other matches.
         one = 16384 // sets
         deep = profile == DEEP
-        other = one // ((24 if deep else 8) if has_model else (6 if deep else 4))
+        other = one // ((32 if deep else 8) if has_model else (8 if deep else 4))
         m1 = 3 * one // 4 if has_model else one // 4
-        others = 2 + contexts + len(self.matches) - 1
+        others = 3 + contexts + len(self.matches) - 1
         first = [m1, other, other, 0, *[other] * others]
         self.rate_end, self.rate_start, self.rate_shift = MIXED_RATES[profile]
         self.weights = [[first[:] for _ in range(rows)] for rows in SET_ROWS[:sets]]
@@ -774,16 +878,13 @@ class Mixing:
         self.hashes = [order(2), order(4), *special[:2]]
         if self.profile >= FULL:
             self.hashes += [*special[2:], order(3), order(6)]
-        if self.profile >= DEEP:
-            keys = self._deep_keys()
-            self.hashes += [order(1), order(5), *(_hash(key, 21 + i) for i, key in enumerate(keys))]
         binary = self._is_binary()
         self.set_rows = [4096 + last if binary else self.classes, 0, 0, last * 8]
-        place = (min(15, self.field_size) << 6 | self.number, self.form >> 21)
-        if binary and self.profile == DEEP:
-            place = (self.position % (r or 4) % 1024, self._byte_back(r or 4))
-        self.set_rows += place
-        self.apm_keys = [history % 65536, _hash(last, 39), _hash(self.form, 40)]
+        if self.profile >= DEEP:
+            keys = self._deep_keys()
+            self.hashes += [_hash(key, 21 + i) for i, key in enumerate(keys)]
+            self.set_rows = self._deep_rows()
+        self.apm_keys = [history % 65536, _hash(last, 51), _hash(self.set_rows[-1], 52)]
         run_keys = [order(3), _hash(self.word << 8 | last, 9)]
         self.run_keys = [key >> (32 - self.run_bits) for key in run_keys]
         self._find_slots(1)
@@ -810,47 +911,55 @@ class Mixing:
         self.seen[byte] = [p, *seen[:2]]
 
     def _deep_keys(self) -> list[int]:
-        """The contexts that only AC_DEEP has, except orders."""
-        history, last, match, back = (
-            self.history,
-            self.history % 256,
-            self.matches[0],
-            self._byte_back,
-        )
+        """The contexts that only AC_DEEP has."""
+        history, last, match = self.history, self.history % 256, self.matches[0]
         expected = self.text[match.at] if match.at else 256
 
         def both(one: int, other: int) -> int:
             return (one * HASH + other) % 2**64
 
         keys = [
-            history & 0xFFFF00,
-            both(self.word, (self.before * 31 + self.before2) % 2**32),
+            history % 256**5,
             self.follow.get(last, 0) % 256**3 << 8 | last,
             self.follow2.get(history % 65536, 0) << 8 | last,
             min(15, match.length) << 24 | expected << 8 | last,
         ]
         if not self._is_binary():
+            form = self.numbers.form
             above = self.fields[not self.lower][self.number]
             up = self.text[self.up] if self.up else 0
             after = self.text[self.up + 1] if self.up and self.up + 1 < self.position else 0
             first = self.text[self.line] if self.line < self.position else 0
             return [
                 *keys,
+                last,
+                history & 0xFFFF00,
+                both(self.word, (self.before * 31 + self.before2) % 2**32),
+                both(self.word, self.before2),
                 both(self.field, self.number),
                 both(self.field, above),
                 both(self.field, self.key),
-                both(self.form, self.field),
-                both(self.form, above),
-                self.form,
+                both(form, self.field),
+                both(form, above),
+                form,
                 self.masked,
                 self.masked % 2**32,
                 after << 24 | up << 16 | last << 8 | self.up_hits,
                 first << 16 | history % 65536,
                 both(self.word, self.key << 8 | last),
                 both(self.first_word, self.indent << 16 | history % 65536),
-                both(self.word, self.before2),
+                both(self.last_form, form),
+                both((self.last_form + 3 * self.last_form2) % 2**32, form),
+                both(self.field, self.before_field),
+                both(self.word, self.first_word),
+                self.shape,
+                both(self.skeleton, self.word),
+                both(self.key, self.field_size << 8 | last),
+                both(self.first_word, form),
+                both(self.number, self.skeleton),
+                both(self.classes, self.before),
             ]
-        r = self.record or 4
+        r, back = self.record or 4, self._byte_back
         at, one, two = self.position % r, back(r), back(2 * r)
         along = (last + one - back(r + 1)) % 256
         return [
@@ -868,16 +977,43 @@ class Mixing:
             history & 0xFF0000FF,
             history & 0xF0F0F0F0F0,
             history % 256**7,
+            self.zeros % 65536,
+            (history & 0xFFE00000) << 8 | self.zeros % 256,
+            history & 0xFF00000000,
+            history & 0xFF0000000000,
+            history & 0xFFFF000000,
+            history & 0xFFFF00000000,
+            history & 0xFF00FF00,
+            history & 0xFF00FF0000,
+            history & 0xFF000000FF,
+            history & 0xFF00000000FF,
+            history & 0xFF0000FF0000,
+            history & 0xFF00FF00FF,
+            history & 0xFF00FF00FF00,
         ]
 
-    def _find_field(self, byte: int, last: int, kind_of: int) -> None:
-        """AC_DEEP's record of lines and their fields; ``byte`` has just followed ``last``."""
+    def _deep_rows(self) -> list[int]:
+        """The rows of AC_DEEP's sets of weights, the second one's without the node."""
+        history, last, match = self.history, self.history % 256, self.matches[0]
+        predicted = 0
+        if match.at:
+            predicted = (1 + (match.length > 3) + (match.length > 14)) << 8 | self.text[match.at]
+        if self._is_binary():
+            place = (self.position % 4 << 8 | self.zeros % 256, self._byte_back(self.record or 4))
+            return [4096 + (history >> 8) % 256, 0, 0, last * 8, *place, history >> 16 & 255, predicted]
+        number = self.numbers.set_row()
+        place = (min(15, self.field_size) << 6 | self.number, self.numbers.form >> 21)
+        other = 255 + number if number else history >> 8 & 255
+        return [self.classes, 0, 0, last * 8, *place, other, predicted]
+
+    def _find_field(self, byte: int, kind_of: int) -> None:
+        """AC_DEEP's record of lines and their fields, after ``byte``."""
         after = self.history >> 8 & 0xFFFF
         self.follow2[after] = (self.follow2.get(after, 0) << 8 | byte) % 2**32
         masked = 48 if kind_of == 4 else byte
         self.masked = (self.masked << 8 | masked) % 2**64
-        if kind_of != 4 or not 48 <= last <= 57:
-            self.form = (self.form + masked + 1) * 0x2F0B4C47 % 2**32
+        column = byte == self.history >> 32 & 255
+        self.zeros = (self.zeros << 2 | column << 1 | (byte == 0)) % 2**32
         hit = self.up > 0 and self.text[self.up] == byte
         self.up_hits = min(15, self.up_hits + 1) if hit else 0
         if self.up:
@@ -901,7 +1037,8 @@ class Mixing:
             for n in range(self.number, FIELDS):
                 self.ends[self.lower][n] = self.fields[self.lower][n] = 0
             self.lower = int(not self.lower)
-            self.number = self.form = self.first_word = self.indent = 0
+            self.number = self.first_word = self.indent = 0
+            self.last_form, self.last_form2 = self.numbers.form, self.last_form
         elif not self.first_word:
             if byte in b" \t":
                 self.indent += 1
@@ -937,6 +1074,7 @@ class Mixing:
             self.matches[0].input(depth),
             stretch(self.expected_place.p16()),
             256,
+            self.numbers.logit(depth, self.node),
             *(
                 _towards(byte, depth, stretch(place.p16()))
                 for byte, place in zip(self.run_byte, self.run_place, strict=True)
@@ -1035,7 +1173,8 @@ class Mixing:
         for match in self.matches:
             match.follow(self.text, self.position, self.last16)
         if self.profile == DEEP:
-            self._find_field(byte, last, kind_of)
+            self._find_field(byte, kind_of)
+        self.numbers.follow(self.text, self.position, last)
         self._set_contexts()
 
 
