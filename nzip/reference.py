@@ -962,6 +962,9 @@ class Mixing:
         r, back = self.record or 4, self._byte_back
         at, one, two = self.position % r, back(r), back(2 * r)
         along = (last + one - back(r + 1)) % 256
+        first, second = self._sample(2), self._sample(4)
+        line = 2 * first - second
+        bend = self._sample(1) - 2 * self._sample(3) + self._sample(5)
         return [
             *keys,
             at << 8 | one,
@@ -987,10 +990,21 @@ class Mixing:
             history & 0xFF00FF0000,
             history & 0xFF000000FF,
             history & 0xFF00000000FF,
-            history & 0xFF0000FF0000,
-            history & 0xFF00FF00FF,
-            history & 0xFF00FF00FF00,
+            self._sample_byte(line),
+            self._sample_byte(3 * first - 3 * second + self._sample(6)) << 9 | self._sample_byte(line),
+            self._sample_byte(line + (bend >> 1)),
         ]
+
+    def _sample(self, back: int) -> int:
+        """The 16-bit number that began ``back`` numbers before that of the next byte."""
+        at = 2 * back + self.position % 2
+        return self._byte_back(at) | self._byte_back(at - 1) << 8
+
+    def _sample_byte(self, sample: int) -> int:
+        """The next byte, if it is part of this number, and whether it is the high one."""
+        if self.position % 2:
+            return 256 | (sample - self.history % 256 + 128) >> 8 & 255
+        return sample & 255
 
     def _deep_rows(self) -> list[int]:
         """The rows of AC_DEEP's sets of weights, the second one's without the node."""
@@ -999,7 +1013,8 @@ class Mixing:
         if match.at:
             predicted = (1 + (match.length > 3) + (match.length > 14)) << 8 | self.text[match.at]
         if self._is_binary():
-            place = (self.position % 4 << 8 | self.zeros % 256, self._byte_back(self.record or 4))
+            line = self._sample_byte(2 * self._sample(2) - self._sample(4))
+            place = (self.position % 4 << 8 | self.zeros % 256, line)
             return [4096 + (history >> 8) % 256, 0, 0, last * 8, *place, history >> 16 & 255, predicted]
         number = self.numbers.set_row()
         place = (min(15, self.field_size) << 6 | self.number, self.numbers.form >> 21)

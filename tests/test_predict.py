@@ -48,6 +48,11 @@ AC_TEXTS = {
     )
     + b"\xe8\x01\x02\x03\xe8\x10\x20\x30\x00\x90" * 5,  # an operand that ends with a call's byte
     "lines": b"Some words,\r\nand more\r\n\r\nand\r\r\nmore" * 4,
+    "numbers": b"".join(
+        b"%02d:%02d at %d, -%d [%d] %d\n"
+        % (7, 58 + i % 3, 997 + i // 2, 1005 - i, 10**19 + i, i * i * 12345 % 1000)
+        for i in range(12)
+    ),
     "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
 }
 
@@ -62,7 +67,7 @@ AC_CASES = [
 # Quick: one text with M1 for each profile, and one without.
 QUICK = {
     *(("english", True, 0), ("english", True, 1), ("repeat", True, 2), ("code", True, 3)),
-    *(("lines", False, profile) for profile in range(1, 4)),
+    *((name, False, profile) for name in ("lines", "numbers") for profile in range(1, 4)),
 }
 
 

@@ -78,7 +78,14 @@ static text made_text(const char *name, int kind, size_t n) {
                                   255};
             for (int k = 0; k < 12 && at < n; k++) t.data[at++] = record[k];
         } else if (kind == 3) t.data[at++] = made_next(&r) % 200 ? 'x' : (uint8_t)made_next(&r);
-        else { /* bytes from 128 on, as in other scripts */
+        else if (kind == 5) { /* lines with numbers that grow, shrink and run over */
+            const uint32_t row = (uint32_t)(at / 50);
+            char line[128];
+            const int size = snprintf(line, sizeof line, "%02u:%02u no %u -%u [1%018u] %u\n",
+                                      row / 60, row % 60, 9990 + row / 3, 1010 - row % 1000,
+                                      row * 7, made_next(&r) % 1000);
+            for (int k = 0; k < size && at < n; k++) t.data[at++] = (uint8_t)line[k];
+        } else { /* bytes from 128 on, as in other scripts */
             uint32_t c = 0x4E00 + made_next(&r) % 50;
             uint8_t utf8[3] = {(uint8_t)(0xE0 | c >> 12), (uint8_t)(0x80 | (c >> 6 & 63)),
                                (uint8_t)(0x80 | (c & 63))};
@@ -212,7 +219,7 @@ static void made(void) {
         {16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
     text texts[] = {made_text("random", 0, 3000), made_text("words", 1, 9000),
                     made_text("records", 2, 5000), made_text("repeats", 3, 6000),
-                    made_text("scripts", 4, 3000)};
+                    made_text("scripts", 4, 3000), made_text("numbers", 5, 5000)};
     text lanes = made_text("words-lanes", 1, 70000);
     text one = {"one-byte", texts[0].data, 1}, crlf = made_text("lines", 1, 4000);
     for (size_t i = 0; i + 2 < crlf.size; i += 40) memcpy(crlf.data + i, "\r\n", 2);
@@ -228,9 +235,11 @@ static void made(void) {
             free(out);
         }
         for (size_t i = 0; i < 5; i++) ac(m, 0, &texts[i]);
-        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(m, profile, &texts[1]);
-        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++)
-            after_prior(m, profile, &texts[1]);
+        for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) {
+            ac(m, profile, &texts[1]);
+            ac(m, profile, &texts[5]);
+            after_prior(m, profile, &texts[k % 2 ? 1 : 5]);
+        }
         for (int profile = NZ_NONE; profile <= NZ_DEEP; profile++) ac(m, profile, &crlf);
         ac(m, NZ_FULL, &one);
         if (k == 0) ac(m, 0, &lanes);
@@ -247,7 +256,7 @@ static void made(void) {
         nz_trie_free(&d);
         made_free(&model);
     }
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         plain_coders(&texts[i]);
         for (int profile = NZ_LIGHT; profile <= NZ_DEEP; profile++) ac(NULL, profile, &texts[i]);
         free(texts[i].data);
