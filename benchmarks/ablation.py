@@ -23,7 +23,7 @@ import numpy as np
 from nzip import _predict, evaluate, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
-CONTEXTS = {"light": 4, "full": 9, "deep": 29}
+CONTEXTS = {"light": 4, "full": 9, "deep": 39}
 Patches = list[tuple[str, str]]  # text that occurs once in mixing.inc, and its replacement
 
 
@@ -52,32 +52,44 @@ NAMES = [
     "the kinds without repeats",
     "order 3",
     "order 6",
-    "order 1",
     "order 5",
-    "the two bytes before the last",
-    "the word and the two before",
     "what followed this byte",
     "what followed these two bytes",
     "the expected byte and the match's length",
-    "the field and its number (place, byte above)",
-    "the field and the one above (three bytes above)",
-    "the field and the key (place, along)",
-    "the form and the field (place, down)",
-    "the form and the field above (byte above, along)",
-    "the form (place, two bytes above, last)",
-    "eight bytes without digits (place, byte above, last two)",
-    "four bytes without digits (the second byte)",
-    "the byte above by fields (the third byte)",
-    "the line's first byte (the fourth byte)",
-    "the word and the key (the first and the fourth byte)",
-    "the first field and the indentation (high halves)",
-    "the word and the second before (order 7)",
+    # In binaries the contexts from here on are others: reference.Mixing, `_deep_keys`.
+    "order 1",
+    "the two bytes before the last",
+    "the word and the two before",
+    "the word and the second before",
+    "the field and its number",
+    "the field and the one above",
+    "the field and the key",
+    "the form and the field",
+    "the form and the field above",
+    "the form",
+    "eight bytes without digits",
+    "four bytes without digits",
+    "the byte above by fields",
+    "the line's first byte",
+    "the word and the key",
+    "the first field and the indentation",
+    "the form and that of the last line",
+    "the form and those of the last two lines",
+    "the field and the one before",
+    "the word and the first field",
+    "the last eight kinds alone",
+    "the word and the kinds without repeats",
+    "the key and the place in the field",
+    "the form and the first field",
+    "the number of the field and the kinds without repeats",
+    "the word before and the kinds of four bytes",
 ]
 ROWS: dict[str, Patches] = {
     **{name: without_context(i) for i, name in enumerate(NAMES)},
     "the match model": without_inputs("MATCH_INPUT"),
     "the map of the expected byte": without_inputs("EXPECTED_INPUT"),
-    "the other matches": without_inputs("FIRST_CONTEXT + 29", "FIRST_CONTEXT + 30"),
+    "the other matches": without_inputs("FIRST_CONTEXT + 39", "FIRST_CONTEXT + 40"),
+    "the digits of an earlier number": without_inputs("NUMBER_INPUT"),
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
     "a match that goes on after a miss": [("m->missed == 255", "!hit")],
     "weights by kinds of characters": without_set(0),
@@ -85,7 +97,9 @@ ROWS: dict[str, Patches] = {
     "weights for all": without_set(2),
     "weights by the last byte and the depth": without_set(3),
     "weights by the place in the line (record)": without_set(4),
-    "weights by the form (byte above)": without_set(5),
+    "weights by the form (the next sample)": without_set(5),
+    "weights by the earlier number or a byte": without_set(6),
+    "weights by the match": without_set(7),
     "a faster start of the mixer": [("start_rate_of(profile) * 1024", "0 * 1024")],
     "the final maps": [("NZ_LIGHT ? 0 : profile == NZ_FULL ? 1 : APMS;", "NZ_LIGHT ? 0 : 0;")],
 }
@@ -158,7 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         gone = NAMES[CONTEXTS[arguments.profile] :]
         if arguments.profile != "deep":
-            gone += ["the other matches", *list(ROWS)[-5:-2]]
+            gone += ["the other matches", *list(ROWS)[-7:-2]]
         if arguments.profile == "light":
             gone += ["weights for all", "the final maps"]
         for name, patches in {"(everything there)": [], "M1": [], **ROWS}.items():
