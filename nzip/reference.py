@@ -565,7 +565,8 @@ MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 39}
 MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 8}
 SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048, 256 + 1 + 6 * 4 * 5, 1024]
 MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
-MIXED_RATES = {LIGHT: (10, 20, 8), FULL: (8, 20, 8), DEEP: (6, 22, 10)}  # last, more at first, shift
+MIXED_RATES = {LIGHT: (10, 20), FULL: (8, 20), DEEP: (5, 22)}  # at last, and more at first
+WEIGHT_BITS = {LIGHT: 14, FULL: 14, DEEP: 16}  # a weight of 1 is 1 << bits
 MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5]}
 MATCH_MAX, MATCH_LENGTHS = 400, 56
 FIELDS = 64  # that are told apart in a line
@@ -675,7 +676,8 @@ class Numbers:
     """Predicts the digits of a number from their differences to those of an earlier one.
 
     The first reference is the number that stood last time where a line began in the same way,
-    whatever the numbers before it were; the second is that plus the amount by which it last changed.
+    whatever the numbers before it were; the second is that plus the amount by which the number
+    there last changed.
     """
 
     def __init__(self, bits: int, digit_bits: int) -> None:
@@ -810,13 +812,14 @@ class Mixing:
             [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
         # Inputs: M1, match, expected byte, bias, number, two runs, contexts, other matches.
-        one = 16384 // sets
+        self.weight_bits = WEIGHT_BITS[profile]
+        one = (1 << self.weight_bits) // sets
         deep = profile == DEEP
         other = one // ((32 if deep else 8) if has_model else (8 if deep else 4))
         m1 = 3 * one // 4 if has_model else one // 4
         others = 3 + contexts + len(self.matches) - 1
         first = [m1, other, other, 0, *[other] * others]
-        self.rate_end, self.rate_start, self.rate_shift = MIXED_RATES[profile]
+        self.rate_end, self.rate_start = MIXED_RATES[profile]
         self.weights = [[first[:] for _ in range(rows)] for rows in SET_ROWS[:sets]]
         self.rows: list[list[int]] = []
         self.apms: list[dict[int, list[int]]] = [{} for _ in range(MIXED_APMS[profile])]
@@ -962,9 +965,7 @@ class Mixing:
         r, back = self.record or 4, self._byte_back
         at, one, two = self.position % r, back(r), back(2 * r)
         along = (last + one - back(r + 1)) % 256
-        first, second = self._sample(2), self._sample(4)
-        line = 2 * first - second
-        bend = self._sample(1) - 2 * self._sample(3) + self._sample(5)
+        line, curve, bent = self._next_samples()
         return [
             *keys,
             at << 8 | one,
@@ -990,21 +991,25 @@ class Mixing:
             history & 0xFF00FF0000,
             history & 0xFF000000FF,
             history & 0xFF00000000FF,
-            self._sample_byte(line),
-            self._sample_byte(3 * first - 3 * second + self._sample(6)) << 9 | self._sample_byte(line),
-            self._sample_byte(line + (bend >> 1)),
+            line,
+            curve << 9 | line,
+            bent,
         ]
 
-    def _sample(self, back: int) -> int:
-        """The 16-bit number that began ``back`` numbers before that of the next byte."""
-        at = 2 * back + self.position % 2
-        return self._byte_back(at) | self._byte_back(at - 1) << 8
+    def _next_samples(self) -> list[int]:
+        """The next byte, and 256 if it is a high one, by samples of 16 bits in two channels.
 
-    def _sample_byte(self, sample: int) -> int:
-        """The next byte, if it is part of this number, and whether it is the high one."""
-        if self.position % 2:
-            return 256 | (sample - self.history % 256 + 128) >> 8 & 255
-        return sample & 255
+        They go on in a line, in a curve, or in a line that bends half as much as the other channel.
+        """
+        odd = self.position % 2
+        ends = [2 * k + odd for k in range(1, 7)]
+        samples = [self._byte_back(at) | self._byte_back(at - 1) << 8 for at in ends]
+        other, first, other2, second, other3, third = samples
+        line, bend = 2 * first - second, other - 2 * other2 + other3
+        return [
+            256 | (sample - self.history % 256 + 128) >> 8 & 255 if odd else sample & 255
+            for sample in (line, 3 * first - 3 * second + third, line + (bend >> 1))
+        ]
 
     def _deep_rows(self) -> list[int]:
         """The rows of AC_DEEP's sets of weights, the second one's without the node."""
@@ -1013,9 +1018,9 @@ class Mixing:
         if match.at:
             predicted = (1 + (match.length > 3) + (match.length > 14)) << 8 | self.text[match.at]
         if self._is_binary():
-            line = self._sample_byte(2 * self._sample(2) - self._sample(4))
-            place = (self.position % 4 << 8 | self.zeros % 256, line)
-            return [4096 + (history >> 8) % 256, 0, 0, last * 8, *place, history >> 16 & 255, predicted]
+            before = 4096 + (history >> 8) % 256
+            place = (self.position % 4 << 8 | self.zeros % 256, self._next_samples()[0])
+            return [before, 0, 0, last * 8, *place, history >> 16 & 255, predicted]
         number = self.numbers.set_row()
         place = (min(15, self.field_size) << 6 | self.number, self.numbers.form >> 21)
         other = 255 + number if number else history >> 8 & 255
@@ -1109,7 +1114,7 @@ class Mixing:
         ]
         total = sum(w * v for weights in self.sets for w, v in zip(weights, self.x, strict=True))
         most = 3071 if self.profile == DEEP else 2047
-        self.mixed = clamp(total >> 14, -most, most)
+        self.mixed = clamp(total >> self.weight_bits, -most, most)
         p = squash(self.mixed)
         if not self.apms:
             return p
@@ -1130,7 +1135,7 @@ class Mixing:
     def update(self, depth: int, bit: int) -> None:
         """Learn from a bit."""
         miss = (bit << 16) - bit - squash(self.mixed)
-        error = clamp(miss * self.rate >> self.rate_shift, -32767, 32767)
+        error = clamp(miss * self.rate >> 8, -32767, 32767)
         for weights in self.sets if self.profile == LIGHT or abs(miss) >= 256 else []:
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 15), -32768, 32767)

@@ -81,9 +81,9 @@ static text made_text(const char *name, int kind, size_t n) {
         else if (kind == 5) { /* lines with numbers that grow, shrink and run over */
             const uint32_t row = (uint32_t)(at / 50);
             char line[128];
-            const int size = snprintf(line, sizeof line, "%02u:%02u no %u -%u [1%018u] %u\n",
-                                      row / 60, row % 60, 9990 + row / 3, 1010 - row % 1000,
-                                      row * 7, made_next(&r) % 1000);
+            const int size =
+                snprintf(line, sizeof line, "%02u:%02u no %u -%u [1%018u] %u\n", row / 60, row % 60,
+                         9990 + row / 3, 1010 - row % 1000, row * 7, made_next(&r) % 1000);
             for (int k = 0; k < size && at < n; k++) t.data[at++] = (uint8_t)line[k];
         } else { /* bytes from 128 on, as in other scripts */
             uint32_t c = 0x4E00 + made_next(&r) % 50;
@@ -217,7 +217,7 @@ static void plain_coders(const text *t) {
 static void made(void) {
     static const int shapes[][4] = {
         {16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
-    text texts[] = {made_text("random", 0, 3000), made_text("words", 1, 9000),
+    text texts[] = {made_text("random", 0, 3000),  made_text("words", 1, 9000),
                     made_text("records", 2, 5000), made_text("repeats", 3, 6000),
                     made_text("scripts", 4, 3000), made_text("numbers", 5, 5000)};
     text lanes = made_text("words-lanes", 1, 70000);
