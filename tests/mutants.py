@@ -429,6 +429,13 @@ MUTANTS = [
         "#define MATCH_MAX 40",
         "test_predict.py -k 'equals_reference and repeat'",
     ),
+    Mutant(
+        "C, numbers",
+        "nzip/kernel/numbers.inc",
+        "return above == -9 ? ONE_ABOVE : DIFFERENT;",
+        "return above == -9 ? SAME : DIFFERENT;",
+        "test_predict.py -k 'equals_reference and numbers'",
+    ),
 ]
 
 

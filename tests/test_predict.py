@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 
+import nzip
 from nzip import _predict, reference
 
 ROOM = 100_000  # so that codes longer than the text are returned too
@@ -50,7 +51,7 @@ AC_TEXTS = {
     "lines": b"Some words,\r\nand more\r\n\r\nand\r\r\nmore" * 4,
     "numbers": b"".join(
         b"%02d:%02d at %d, -%d [%d] %d\n"
-        % (7, 58 + i % 3, 997 + i // 2, 1005 - i, 10**19 + i, i * i * 12345 % 1000)
+        % (7, 58 + i % 3, 4796 + i, 5004 - i, 10**19 + i, i * i * 12345 % 1000)
         for i in range(12)
     ),
     "controls": b"".join(bytes([i * i % 31, i % 3, 65]) for i in range(80)),
@@ -237,6 +238,11 @@ def run_variant(kernel, tests):
         timeout=300,
         check=False,
     )
+
+
+def test_numbers_that_grow_in_steps_cost_little():
+    text = b"".join(b"job %d done in %d ms\n" % (98765 + 3 * i, 120 + i) for i in range(300))
+    assert len(nzip.compress(text, level=1)) < 150
 
 
 @pytest.mark.slow
