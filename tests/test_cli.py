@@ -1,5 +1,6 @@
 """The program as users and other programs run it: real processes, files and pipes."""
 
+import contextlib
 import json
 import os
 import pty
@@ -14,6 +15,7 @@ import pytest
 from conftest import CODE, ENGLISH, TEXTS
 
 import nzip
+from nzip.cli import program
 
 NZIP = [sys.executable, "-m", "nzip"]
 
@@ -329,6 +331,27 @@ def test_signals_leave_nothing_behind(tmp_path, number):
     assert [p.name for p in tmp_path.iterdir()] == ["big"]
 
 
+def test_a_signal_before_a_block_begins_leaves_nothing_behind(tmp_path, monkeypatch):
+    manager, found = contextlib._GeneratorContextManager, []
+    enter = manager.__enter__
+
+    def interrupted(self):
+        stream = enter(self)
+        if self.gen.gi_code.co_name == "atomic_output":
+            found.extend(tmp_path.glob(".nzip-*"))
+            raise program.Signalled(signal.SIGTERM)
+        return stream
+
+    def kill(_process, _number):
+        found.extend(tmp_path.glob(".nzip-*"))
+
+    monkeypatch.setattr(manager, "__enter__", interrupted)
+    monkeypatch.setattr(os, "kill", kill)
+    (tmp_path / "small").write_bytes(b"text")
+    assert program.main(["compress", str(tmp_path / "small")]) == 128 + signal.SIGTERM
+    assert len(found) == 1  # it was there, and then it was not
+
+
 def test_an_ignored_signal_stays_ignored(tmp_path):
     source = tmp_path / "small"
     source.write_bytes(TEXTS["english"] * 200)
@@ -420,7 +443,6 @@ def test_bench_adjusted_counts_what_the_decoder_needs(nzip_cli, text, codec, nam
 def test_bench_fails_loudly_when_a_round_trip_does(tmp_path, monkeypatch, capsys):
     """One of two files decodes to a changed byte, with its length unchanged."""
     from nzip.bench import runner
-    from nzip.cli import program
 
     (tmp_path / "a").write_bytes(ENGLISH)
     (tmp_path / "b").write_bytes(CODE)

@@ -7,6 +7,7 @@ Without a command nzip is a filter like gzip, which is how tar, rsync and logrot
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -53,7 +54,12 @@ def _catch_signals() -> None:
 
 
 def _die(number: int) -> int:
-    """End the program by the signal itself, as shells expect."""
+    """End the program by the signal itself, as shells expect.
+
+    To be called when the exception is gone. A signal that came before a `with` had begun its block
+    left a generator suspended, and that removes its temporary file only when it is collected.
+    """
+    gc.collect()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     signal.signal(number, signal.SIG_DFL)
@@ -222,7 +228,7 @@ def grep() -> int:
 
         code = run(sys.argv[1:])
     except Signalled as signalled:
-        return _die(signalled.number)
+        code = -signalled.number
     return _die(-code) if code < 0 else code
 
 
@@ -252,7 +258,7 @@ def _guarded(args: list[str]) -> int:
     try:
         return _run(args)
     except Signalled as signalled:
-        return _die(signalled.number)
+        number = signalled.number
     except UsageError as error:
         print(f"nzip: {error}", file=sys.stderr)
         return 2
@@ -267,3 +273,4 @@ def _guarded(args: list[str]) -> int:
             print(f"nzip: {describe(error)}", file=sys.stderr)
             return 1
         raise
+    return _die(number)
