@@ -1,6 +1,6 @@
 """What each part of mixing contributes: bytes and time without it.
 
-    python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME] [--profile P]
+    python benchmarks/ablation.py FILE... [--head BYTES] [--model NAME] [--profile P] [--rows WORD]
 
 For each row the part is removed from nzip/kernel/mixing.inc, and the result is compiled and run on
 the same logits of M1. A file is one block. Bytes are those of an ideal coder; times are of mixing
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--head", type=int, default=1_000_000, help="bytes of a file, at most")
     parser.add_argument("--model")
     parser.add_argument("--profile", choices=CONTEXTS, default="full")
+    parser.add_argument("--rows", default="", help="only parts with this in their name")
     arguments = parser.parse_args()
     predictor = models.load(arguments.model).predictor
     texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
@@ -176,7 +177,7 @@ def main() -> None:
         if arguments.profile == "light":
             gone += ["weights for all", "the final maps"]
         for name, patches in {"(everything there)": [], "M1": [], **ROWS}.items():
-            if name in gone:
+            if name in gone or (full and arguments.rows not in name):
                 continue
             library = build(patches, Path(folder), arguments.profile)
             rows = logits if name != "M1" else [None] * len(texts)
