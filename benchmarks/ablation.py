@@ -88,7 +88,9 @@ ROWS: dict[str, Patches] = {
     **{name: without_context(i) for i, name in enumerate(NAMES)},
     "the match model": without_inputs("MATCH_INPUT"),
     "the map of the expected byte": without_inputs("EXPECTED_INPUT"),
-    "the other matches": without_inputs("FIRST_CONTEXT + 39", "FIRST_CONTEXT + 40"),
+    "the other matches": without_inputs(
+        "FIRST_CONTEXT + MAX_CONTEXTS", "FIRST_CONTEXT + MAX_CONTEXTS + 1"
+    ),
     "the digits of an earlier number": without_inputs("NUMBER_INPUT"),
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
     "a match that goes on after a miss": [("m->missed == 255", "!hit")],

@@ -746,7 +746,7 @@ class Numbers:
             self.rows[i] = None
             if self.place < len(reference):
                 carry = rest > 0 and reference[self.place + 1] > 4
-                key = (((rest * 4 + self.relation[i]) * 2 + carry) * 2 + i) % 2**32
+                key = ((rest * 4 + self.relation[i]) * 2 + carry) * 2 + i
                 key = (self.entry * 0x85EBCA6B + key) * 0x9E3779B1 % 2**32
                 row = self.counts.setdefault(key >> (32 - self.digit_bits), [0] * 10)
                 self.rows[i] = row
