@@ -16,14 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nzip import _predict, evaluate, models
+from nzip import _predict, evaluate, frame, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
 CONTEXTS = {"light": 4, "full": 9, "deep": 39}
+ALL, LEARNED = "(everything there)", "the start that was learned"
 Patches = list[tuple[str, str]]  # text that occurs once in mixing.inc, and its replacement
 
 
@@ -145,13 +147,29 @@ def node_logits(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
     return np.ascontiguousarray(np.take_along_axis(every, nodes, axis=1))
 
 
-def measure(library: ctypes.CDLL, text: bytes, logits: np.ndarray | None) -> tuple[float, float]:
+def start_of(model: models.Model, profile: str) -> list[np.ndarray]:
+    """The model's weights and maps for the start of mixing, or nothing."""
+    numbers = {name: number for number, name in frame.PROFILES.items()}
+    start = model.starts.get(numbers[profile], ())
+    return [
+        np.frombuffer(part, kind).astype(kind[1:])
+        for part, kind in zip(start, ("<i2", "<u4"), strict=bool(start))
+    ]
+
+
+def measure(
+    library: ctypes.CDLL,
+    text: bytes,
+    logits: np.ndarray | None,
+    start: Sequence[np.ndarray] = (),
+) -> tuple[float, float]:
     """(bytes of an ideal coder, seconds of one core)."""
     p1 = np.empty((len(text), 8), np.uint16)
-    pointer = None if logits is None else ctypes.c_void_p(logits.ctypes.data)
+    arrays = [logits, *(start or (None, None)), p1]
+    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in arrays]
     size = ctypes.c_size_t(len(text))
     began = time.thread_time()
-    if library.mix(text, size, pointer, ctypes.c_void_p(p1.ctypes.data)):
+    if library.mix(text, size, *pointers):
         sys.exit("out of memory")
     seconds = time.thread_time() - began
     return float(evaluate.code_lengths(p1, text).sum() / 8), seconds
@@ -165,7 +183,8 @@ def main() -> None:
     parser.add_argument("--profile", choices=CONTEXTS, default="full")
     parser.add_argument("--rows", default="", help="only parts with this in their name")
     arguments = parser.parse_args()
-    predictor = models.load(arguments.model).predictor
+    model = models.load(arguments.model)
+    predictor, learned = model.predictor, start_of(model, arguments.profile)
     texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
     logits = [node_logits(predictor, text) for text in texts]
     names = [path.name for path in arguments.files]
@@ -178,12 +197,14 @@ def main() -> None:
             gone += ["the other matches", *list(ROWS)[-7:-2]]
         if arguments.profile == "light":
             gone += ["weights for all", "the final maps"]
-        for name, patches in {"(everything there)": [], "M1": [], **ROWS}.items():
+        for name, patches in {ALL: [], "M1": [], LEARNED: [], **ROWS}.items():
             if name in gone or (full and arguments.rows not in name):
                 continue
             library = build(patches, Path(folder), arguments.profile)
             rows = logits if name != "M1" else [None] * len(texts)
-            parts = [measure(library, text, row) for text, row in zip(texts, rows, strict=True)]
+            start = [] if name == LEARNED else learned
+            pairs = zip(texts, rows, strict=True)
+            parts = [measure(library, text, row, start) for text, row in pairs]
             sizes = [size for size, _ in parts]
             sizes.append(sum(sizes))
             each = sum(seconds for _, seconds in parts) / sum(map(len, texts)) * 1e6

@@ -14,6 +14,7 @@ class Predictor:
         ways: int,
         buckets: int,
         tensors: Mapping[str, Buffer],
+        starts: Mapping[int, tuple[Buffer, Buffer]] | None = None,
     ) -> None: ...
 
 class Stopped(Exception): ...
@@ -25,6 +26,16 @@ class Watch:
 
 def engine_name() -> str: ...
 def block_lanes(size: int, profile: int) -> int: ...
+def start_shape(profile: int) -> tuple[int, int, int]: ...
+def ac_learn(
+    predictor: Predictor,
+    profile: int,
+    text: Buffer,
+    weights: Buffer,
+    maps: Buffer,
+    fresh: bool,
+    watch: Watch | None = None,
+) -> None: ...
 def ac_encode(
     predictor: Predictor | None,
     profile: int,

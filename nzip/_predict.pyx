@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import array
 import os
@@ -22,8 +22,16 @@ cdef extern from "kernel/engine.h" nogil:
         void *context
     ctypedef struct nz_warm:
         pass
+    ctypedef struct nz_start:
+        const int16_t *weights
+        const uint32_t *maps
+    ctypedef struct nz_start_shape:
+        int rows, width, maps
     ctypedef struct nz_engine:
         const char *name
+        nz_start_shape (*start_shape)(int) noexcept nogil
+        int (*ac_learn)(const nz_model *, int, const uint8_t *, size_t, int16_t *, uint32_t *, int,
+                        const nz_watch *) noexcept nogil
         size_t (*ac_encode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t,
                             const nz_watch *) noexcept nogil
         int (*ac_decode)(const nz_model *, int, const uint8_t *, size_t, uint8_t *, size_t, size_t,
@@ -61,6 +69,7 @@ cdef extern from "kernel/engine.h" nogil:
         int hidden, blocks
         nz_tables tables
         nz_layer enter, gates, leave, out
+        nz_start start[4]
     nz_model *nz_model_new(const nz_weights *, const nz_engine *, int *)
     void nz_model_free(nz_model *)
 
@@ -149,7 +158,8 @@ def block_lanes(size_t size, int profile):
 cdef class Predictor:
     """The weights of an M1, packed for the kernel.
 
-    ``tensors``: buffers of little-endian numbers by name, with the shapes of docs/format.md.
+    ``tensors``: buffers of little-endian numbers by name, with the shapes of docs/format.md. ``starts``: by
+    profile, the weights and maps that mixing begins with instead of its defaults, as such buffers.
     Raises OverflowError for a number outside its range.
     """
 
@@ -157,7 +167,8 @@ cdef class Predictor:
     cdef const uint8_t[::1] lines  # these keep the mapped file alive
     cdef const uint8_t[::1] absent
 
-    def __cinit__(self, int hidden, int blocks, int embed, contexts, int ways, uint32_t buckets, dict tensors):
+    def __cinit__(self, int hidden, int blocks, int embed, contexts, int ways, uint32_t buckets, dict tensors,
+                  dict starts=None):
         cdef const nz_engine *engine = _get_engine()
         cdef nz_weights w
         cdef int i, bad = 0
@@ -173,6 +184,10 @@ cdef class Predictor:
         _layer(&w.gates, tensors, native, "gates")
         _layer(&w.leave, tensors, native, "leave")
         _layer(&w.out, tensors, native, "out")
+        memset(w.start, 0, sizeof(w.start))
+        kept = []
+        for profile, (weights, maps) in (starts or {}).items():
+            _start(&w.start[_mixed(profile)], start_shape(profile), weights, maps, kept)
         self.model = nz_model_new(&w, engine, &bad)
         if bad:
             raise OverflowError("a weight outside its range")
@@ -193,9 +208,9 @@ cdef class Predictor:
         self.model.ahead = value
 
 
-def _words(source):
-    """Little-endian 32-bit numbers as an array of this machine's."""
-    words = array.array("i", bytes(source))
+def _words(source, kind="i"):
+    """Little-endian numbers as an array of this machine's, by default of 32 bits with a sign."""
+    words = array.array(kind, bytes(source))
     if sys.byteorder == "big":
         words.byteswap()
     return words
@@ -210,6 +225,16 @@ cdef _layer(nz_layer *layer, dict tensors, dict native, name):
     if name + "_bias" in native:
         bias = native[name + "_bias"]
         layer.bias = <const int32_t *>&bias[0]
+
+
+cdef _start(nz_start *start, shape, source, other, list kept):
+    """Addresses into native arrays that the list keeps alive."""
+    kept += [_words(source, "h"), _words(other, "I")]
+    cdef const int16_t[::1] weights = kept[len(kept) - 2]
+    cdef const uint32_t[::1] maps = kept[len(kept) - 1]
+    if (weights.shape[0], maps.shape[0]) != (shape[0] * shape[1], shape[2]):
+        raise ValueError("a start of mixing of another shape")
+    start.weights, start.maps = &weights[0], &maps[0]
 
 
 cdef _finish(Watch watch, uint8_t *out, size_t size):
@@ -234,6 +259,36 @@ cdef int _checked(int profile) except -1:
     if not 0 <= profile <= 3:
         raise ValueError(f"no such profile: {profile}")
     return profile
+
+
+cdef int _mixed(int profile) except -1:
+    if not 1 <= profile <= 3:
+        raise ValueError(f"no such profile of mixing: {profile}")
+    return profile
+
+
+def start_shape(int profile):
+    """What mixing begins with in a profile: (rows, width) of its weights, and the number of its maps."""
+    shape = _get_engine().start_shape(_mixed(profile))
+    return shape.rows, shape.width, shape.maps
+
+
+def ac_learn(Predictor predictor not None, int profile, const uint8_t[::1] text not None, int16_t[::1] weights not None,
+             uint32_t[::1] maps not None, bint fresh, Watch watch=None):
+    """Read a text from the start of mixing in ``weights`` and ``maps``, native arrays of ``start_shape``, or if
+    ``fresh`` as a block begins; replace them with what mixing has learned. An empty text teaches nothing."""
+    cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
+    cdef size_t n = text.shape[0]
+    cdef int rc
+    rows, width, count = start_shape(profile)
+    cdef const uint8_t *source = &text[0] if n else NULL
+    if (weights.shape[0], maps.shape[0]) != (rows * width, count):
+        raise ValueError("a start of mixing of another shape")
+    with nogil:
+        rc = engine.ac_learn(predictor.model, profile, source, n, &weights[0], &maps[0], fresh, &w)
+    _check(watch, rc)
 
 
 def ac_encode(Predictor predictor, int profile, const uint8_t[::1] text not None, size_t room=0, Watch watch=None):

@@ -466,6 +466,12 @@ class M1:
         """Add a byte of the text."""
         self.trail.push(byte)
 
+    def start(self, profile: int) -> tuple[list[list[int]], list[int]] | None:
+        """The weights and maps that mixing begins with, if the model has them."""
+        name = PROFILE_NAMES[profile]
+        weights = self.t.get(f"{name}_weights")
+        return weights and (weights, self.t[f"{name}_maps"])
+
     def places(self) -> Iterator[tuple[int, int]]:
         """The bucket in which each context looks, and the number that marks its row there."""
         for context in self.contexts:
@@ -563,6 +569,7 @@ def m1_tree(m1: M1) -> Tree:
 NONE, LIGHT, FULL, DEEP = range(4)
 MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 39}
 MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 8}
+PROFILE_NAMES = {LIGHT: "light", FULL: "full", DEEP: "deep"}
 SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048, 256 + 1 + 6 * 4 * 5, 1024]
 MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
 MIXED_RATES = {LIGHT: (10, 20), FULL: (8, 20), DEEP: (5, 22)}  # at last, and more at first
@@ -777,7 +784,7 @@ class Numbers:
 class Mixing:
     """n-gram and match models of a block and M1, mixed in the logistic domain."""
 
-    def __init__(self, text: bytearray, size: int, has_model: bool, profile: int) -> None:
+    def __init__(self, text: bytearray, size: int, m1: M1 | None, profile: int) -> None:
         self.text, self.size, self.position, self.profile = text, size, 0, profile
         self.last16 = self.history = self.classes = self.word = self.before = self.before2 = 0
         self.shape = self.skeleton = 0
@@ -815,15 +822,32 @@ class Mixing:
         self.weight_bits = WEIGHT_BITS[profile]
         one = (1 << self.weight_bits) // sets
         deep = profile == DEEP
-        other = one // ((32 if deep else 8) if has_model else (8 if deep else 4))
-        m1 = 3 * one // 4 if has_model else one // 4
+        other = one // ((32 if deep else 8) if m1 else (8 if deep else 4))
         others = 3 + contexts + len(self.matches) - 1
-        first = [m1, other, other, 0, *[other] * others]
+        first = [3 * one // 4 if m1 else one // 4, other, other, 0, *[other] * others]
         self.rate_end, self.rate_start = MIXED_RATES[profile]
         self.weights = [[first[:] for _ in range(rows)] for rows in SET_ROWS[:sets]]
+        if start := m1 and m1.start(profile):
+            self._take_start(*start)
         self.rows: list[list[int]] = []
         self.apms: list[dict[int, list[int]]] = [{} for _ in range(MIXED_APMS[profile])]
         self._set_contexts()
+
+    def _take_start(self, weights: list[list[int]], words: list[int]) -> None:
+        """Begin with what a model file has for this profile."""
+        rows = iter(weights)
+        for own in self.weights:
+            for row in own:
+                row[:] = next(rows)[: len(row)]
+        at = 256 * len(self.maps)
+        pairs = [(maps, words[256 * i : at]) for i, maps in enumerate(self.maps)]
+        match_maps = [row for match in self.matches for row in match.map]
+        for table in [*match_maps, *self.run_map]:
+            pairs.append((table, words[at:]))
+            at += len(table)
+        for table, parts in pairs:
+            for a_map, word in zip(table, parts, strict=False):  # fewer than 256 states are used
+                a_map.word = word
 
     def _find_slot(self, key: int) -> bytearray:
         key = key * 0x85EBCA6B % 2**32
@@ -1280,7 +1304,7 @@ def ac_block(
     crlf = filtered and make_m1 is not None
     lanes = block_lanes(size, profile)
     m1s = [make_m1() for _ in range(lanes)] if make_m1 else []
-    mixing = Mixing(out, size, make_m1 is not None, profile) if profile else None
+    mixing = Mixing(out, size, m1s[0] if m1s else None, profile) if profile else None
     bounds = [lane_bounds(size, lanes, k) for k in range(lanes)]
     t = 0
     while t < max(end - start for start, end in bounds):
@@ -1319,7 +1343,7 @@ def _block_behind(
 ) -> bytes:
     """A block of ``ac`` with a prior, which is read first, as if the block began with it."""
     out = bytearray(prior) + (text or bytes(size))
-    mixing = Mixing(out, 1 << _ceil_log2(len(out)), True, profile)
+    mixing = Mixing(out, 1 << _ceil_log2(len(out)), m1, profile)
     for t in range(len(out)):
         m1.step()
         mixing.begin()

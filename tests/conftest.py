@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from nzip import _predict, models, reference
+from nzip import _predict, frame, models, reference
 from nzip.cli import program
 
 settings.register_profile("default", max_examples=25, deadline=None)
@@ -75,6 +75,17 @@ def sample_texts() -> dict[str, bytes]:
 TEXTS = sample_texts()
 
 
+def stored_kind(name: str) -> tuple[str, str]:
+    """The type of a tensor in a model file, and for numpy."""
+    if name in ("lines", "absent"):
+        return "U8", "u1"
+    if name.endswith("_weights"):
+        return "I16", "<i2"
+    if name.endswith("_maps"):
+        return "U32", "<u4"
+    return ("I32", "<i4") if "_" in name or name == "changed" else ("I8", "i1")
+
+
 class SmallModel:
     """A model with random weights, for the kernel and for the reference."""
 
@@ -85,6 +96,7 @@ class SmallModel:
         embed: int = 16,
         extreme: bool = False,
         buckets: int = 500,
+        starts: bool = False,
     ):
         rng = np.random.default_rng(seed)
         self.contexts = [1, 2, 4, 8, *range(reference.WORD, reference.SHAPE + 1)]
@@ -114,6 +126,13 @@ class SmallModel:
             self.tensors[f"{name}_mult"] = rng.integers(50, 300, shape[:-1])
             if name != "leave":
                 self.tensors[f"{name}_bias"] = rng.integers(-(10**6), 10**6, shape[:-1])
+        if starts:
+            for profile, name in frame.PROFILES.items():
+                rows, width, maps = _predict.start_shape(profile)
+                limits = (-(2**15), 2**15) if extreme else (-800, 2400)
+                chances = rng.integers(0, 2**22, maps)
+                self.tensors[f"{name}_weights"] = rng.integers(*limits, (rows, width))
+                self.tensors[f"{name}_maps"] = chances << 10 | rng.integers(0, 256, maps)
         self._give_rows()
         self.predictor = self.make()
 
@@ -133,15 +152,17 @@ class SmallModel:
         """The model as the kernel runs it."""
         hidden, embed = self.tensors["enter"].shape
         blocks = len(self.tensors["gates"])
-        kinds = {"lines": "u1", "absent": "u1"}
         buffers = {
-            name: tensor.astype("<i4" if "_" in name else kinds.get(name, "i1"))
-            .view(np.uint8)
-            .reshape(-1)
+            name: tensor.astype(stored_kind(name)[1]).view(np.uint8).reshape(-1)
             for name, tensor in self.tensors.items()
         }
+        starts = {
+            profile: (buffers.pop(f"{name}_weights"), buffers.pop(f"{name}_maps"))
+            for profile, name in frame.PROFILES.items()
+            if f"{name}_weights" in buffers
+        }
         shape = (hidden, blocks, embed, self.contexts, self.ways, self.buckets)
-        return _predict.Predictor(*shape, buffers)
+        return _predict.Predictor(*shape, buffers, starts)
 
     def file(
         self,
@@ -154,9 +175,7 @@ class SmallModel:
         header: dict[str, Any] = {"__metadata__": {"format": models.FORMAT, "name": name, **meta}}
         body = b""
         for key, numbers in self.tensors.items():
-            kind, stored = ("I32", "<i4") if "_" in key or key == "changed" else ("I8", "i1")
-            if key in ("lines", "absent"):
-                kind, stored = "U8", "u1"
+            kind, stored = stored_kind(key)
             data = numbers.astype(stored).tobytes()
             places = [len(body), len(body) + len(data)]
             header[key] = {"dtype": kind, "shape": list(numbers.shape), "data_offsets": places}

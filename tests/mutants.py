@@ -293,6 +293,13 @@ MUTANTS = [
         "BIAS_UNITS[name]).floor()",
         "test_train.py -k exported_integers",
     ),
+    Mutant(
+        "train",
+        "nzip/train/mixing.py",
+        "        if 3 * number >= len(texts):",
+        "        if number == 0:",
+        "test_train.py -k learned_weights",
+    ),
     # ---- bench and the command line
     Mutant(
         "bench",
@@ -421,6 +428,20 @@ MUTANTS = [
         "        i += 4;\n",
         "        i += 3;\n",
         "test_predict.py -k 'equals_reference and x86'",
+    ),
+    Mutant(
+        "C, mixing",
+        "nzip/kernel/mixing.inc",
+        "    MOVE(a->run_map, maps, RUNS * 128);",
+        "",
+        "test_predict.py -k 'start or learned'",
+    ),
+    Mutant(
+        "C, mixing",
+        "nzip/kernel/model.c",
+        "& 1023) > NZ_COUNT_MAX) bad = -1;",
+        "& 1023) > 1023) bad = -1;",
+        "test_predict.py -k refuses_numbers",
     ),
     Mutant(
         "C, mixing",

@@ -84,6 +84,32 @@ def test_model_files_that_break_a_rule_are_refused(tmp_path, edit):
         models.Model(own(tmp_path, "broken", edit))
 
 
+def test_a_file_can_hold_what_mixing_begins_with(tmp_path):
+    path = tmp_path / "with.safetensors"
+    own_starts = SmallModel(1, buckets=20, starts=True)
+    path.write_bytes(own_starts.file("with"))
+    assert models.Model(path).starts.keys() == {1, 2, 3}
+    packed = nzip.compress(ENGLISH, model=str(path), level=1)
+    assert nzip.decompress(packed) == ENGLISH
+    assert packed[6:] != nzip.compress(ENGLISH, model=str(own(tmp_path, "mine")), level=1)[6:]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda h: h.pop("light_maps"),
+        lambda h: h["full_weights"].update(dtype="I32"),
+        lambda h: h["deep_maps"].update(shape=[10911]),
+        lambda h: h["deep_weights"].update(shape=[48, 11130]),
+    ],
+)
+def test_a_start_of_mixing_that_breaks_a_rule_is_refused(tmp_path, edit):
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(SmallModel(1, buckets=20, starts=True).file("broken", edit))
+    with pytest.raises(nzip.ModelFileError):
+        models.Model(path)
+
+
 @pytest.mark.parametrize("edit", ["a tensor cut short", "a tensor too long"])
 def test_a_tensor_of_another_size_is_named(tmp_path, edit):
     with pytest.raises(nzip.ModelFileError, match=r"tensor out_\w+ is not I32 \[256\]"):

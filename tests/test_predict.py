@@ -10,7 +10,7 @@ import pytest
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS, SmallModel
 
 import nzip
-from nzip import _predict, reference
+from nzip import _predict, frame, reference
 
 ROOM = 100_000  # so that codes longer than the text are returned too
 
@@ -88,6 +88,45 @@ def test_ac_block_equals_reference(small_model, name, with_model, profile):
     assert _predict.ac_encode(predictor, profile, text, ROOM) == code
     assert _predict.ac_decode(predictor, profile, code, len(text)) == text
     assert reference.ac_block(reference.Decoder(code), len(text), make, profile) == text
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("profile", [1, 2, 3])
+def test_mixing_that_begins_with_the_models_start_equals_reference(profile, extreme):
+    model, text = SmallModel(5, extreme=extreme, starts=True), AC_TEXTS["code"][:60]
+    encoder = reference.Encoder()
+    reference.ac_block(encoder, len(text), model.reference, profile, text)
+    code = encoder.finish()
+    assert _predict.ac_encode(model.predictor, profile, text, ROOM) == code
+    assert _predict.ac_decode(model.predictor, profile, code, len(text)) == text
+    assert code != _predict.ac_encode(SmallModel(5, extreme=extreme).predictor, profile, text, ROOM)
+
+
+@pytest.mark.parametrize("profile", [1, 2, 3])
+def test_what_is_learned_from_a_text_is_where_the_next_one_begins(small_model, profile):
+    rows, width, count = _predict.start_shape(profile)
+    weights, maps = np.zeros(rows * width, np.int16), np.zeros(count, np.uint32)
+    _predict.ac_learn(small_model.predictor, profile, ENGLISH, weights, maps, True)
+    assert np.unique(weights).size > 4
+    own = SmallModel(1)
+    name = frame.PROFILES[profile]
+    own.tensors[f"{name}_weights"] = weights.reshape(rows, width)
+    own.tensors[f"{name}_maps"] = maps
+    again, other = weights.copy(), maps.copy()
+    _predict.ac_learn(own.make(), profile, CODE, again, other, True)
+    _predict.ac_learn(small_model.predictor, profile, CODE, weights, maps, False)
+    assert np.array_equal(weights, again)
+    assert np.array_equal(maps, other)
+
+
+@pytest.mark.parametrize("profile", [0, 4])
+def test_a_start_of_a_wrong_profile_or_shape_is_refused(small_model, profile):
+    with pytest.raises(ValueError, match="profile"):
+        _predict.start_shape(profile)
+    for sizes in ((1, 1504), (16 * 4608, 1)):
+        arrays = np.zeros(sizes[0], np.int16), np.zeros(sizes[1], np.uint32)
+        with pytest.raises(ValueError, match="shape"):
+            _predict.ac_learn(small_model.predictor, 1, b"text", *arrays, True)
 
 
 @pytest.mark.parametrize("profile", [1, 2, 3])
@@ -199,6 +238,11 @@ def test_predictor_refuses_numbers_outside_their_range():
         broken.tensors[name].flat[0] = value
         with pytest.raises(OverflowError):
             broken.make()
+    for name in ("full_maps", "deep_maps"):
+        broken = SmallModel(3, starts=True)
+        broken.tensors[name][7] = 256  # the count
+        with pytest.raises(OverflowError):
+            broken.make()
 
 
 VARIANTS = """
@@ -209,7 +253,7 @@ from nzip import _predict
 digest = hashlib.sha256()
 blob = b"".join(TEXTS.values())
 for shape in ((1, 16, 16, False), (2, 48, 32, True), (3, 192, 64, False), (4, 80, 16, True)):
-    p = SmallModel(*shape).predictor
+    p = SmallModel(*shape, starts=shape[1] > 16).predictor
     sizes = (1, 700, 33000, 66000, 263000) if shape[1] == 16 else (1, 700, 9000)
     for size in sizes:
         text = (blob * 30)[:size]

@@ -14,8 +14,8 @@ import zstandard  # noqa: E402
 from conftest import CODE, ENGLISH, SCRIPTS, TEXTS  # noqa: E402
 
 import nzip  # noqa: E402
-from nzip import _predict, models  # noqa: E402
-from nzip.train import _cell, data, loop, modelfile, step  # noqa: E402
+from nzip import _predict, frame, models  # noqa: E402
+from nzip.train import _cell, data, loop, mixing, modelfile, step  # noqa: E402
 from nzip.train.model import ACT_SCALE, M1, ROW_STEPS, Config, Tables, quantise_table  # noqa: E402
 
 TABLES = Tables(embed=16, contexts=[1, 2, 4, 8, 9, 10], buckets=512, ways=3)
@@ -247,6 +247,40 @@ def test_training_learns_resumes_and_exports(shards, tmp_path):
     assert 8 * len(packed) / len(text) < exact * 1.05 + 8 * 24 / len(text)
 
 
+def test_mixing_begins_with_what_other_texts_taught(shards, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    modelfile.save(tiny(ENGLISH), path, "tiny")
+    before = models.Model(path)
+    corpus = data.Corpus([shards], {"prose": 3, "code": 1})
+    mixing.add_starts(path, corpus, 30_000)
+    after = models.Model(path)
+    for one, other in ((after, before), (after.tables, before.tables)):
+        assert {n: bytes(t) for n, t in one.tensors.items()} == {
+            n: bytes(t) for n, t in other.tensors.items()
+        }
+    for profile in frame.PROFILES:
+        sizes = [len(_predict.ac_encode(m.predictor, profile, ENGLISH)) for m in (before, after)]
+        assert sizes[1] < sizes[0]
+    first = path.read_bytes()
+    mixing.add_starts(path, corpus, 30_000)  # learns from nothing, whatever the file has
+    assert path.read_bytes() == first
+
+
+def test_learned_weights_are_the_mean_over_the_ends_of_texts(small_model):
+    texts, ends = [ENGLISH[:100], CODE[:150], ENGLISH[100:]], []
+    rows, width, count = _predict.start_shape(1)
+    weights, maps = np.zeros(rows * width, np.int16), np.zeros(count, np.uint32)
+    for number, text in enumerate([b"", *texts]):
+        _predict.ac_learn(small_model.predictor, 1, text, weights, maps, number == 0)
+        ends.append(weights.astype(float))
+    learned, last = mixing.learn(small_model.predictor, 1, texts)
+    assert np.array_equal(learned.ravel(), (ends[0] / 4 + 3 * (ends[2] + ends[3]) / 8).round())
+    assert (ends[0].reshape(rows, width) == ends[0][:width]).all()  # the defaults
+    assert np.array_equal(last, maps)
+    for profile in (2, 3):
+        assert (mixing.learn(small_model.predictor, profile, texts)[1] & 1023).max() == 20
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shards, tmp_path):
     """Only the lanes' states are lost; if all lanes are reset at each step, nothing is."""
     options = loop.Options(**{**vars(OPTIONS), "reset": 1.0, "every": 8, "total": 16 * 32 * 24})
@@ -316,7 +350,8 @@ def test_the_train_command_and_fine_tuning(nzip_cli, shards, tmp_path):
     assert held[-1] < held[0] / 2  # from "before" to the last validation
     tuned, mine = (models.load(tmp_path / f"{name}.safetensors") for name in ("tuned", "mine"))
     assert tuned.tables.original.digest == mine.tables.digest
-    assert tuned.path.stat().st_size < mine.path.stat().st_size / 2
+    assert tuned.path.stat().st_size < mine.path.stat().st_size - 2**19  # half of the tables
+    assert mine.starts.keys() == tuned.starts.keys() == frame.PROFILES.keys()
     few = nzip_cli("train", log, "-o", "few", "-T", "1", *tune, "--changes", "680")
     assert few.returncode == 0, few.stderr
     old, new = (

@@ -269,7 +269,7 @@ static int number(const file *f, const char *key) {
 static const uint8_t *tensor(const file *f, const char *name, const char *type, int64_t a,
                              int64_t b, int64_t c) {
     const int64_t want[3] = {a, b, c};
-    int64_t shape[4], place[2], size = strcmp(type, "I32") == 0 ? 4 : 1;
+    int64_t shape[4], place[2], size = atoi(type + 1) / 8; /* as I32: so many bits each */
     const char *entry = member(f->header, name);
     int wanted = b ? c ? 3 : 2 : 1, fits = numbers(member(entry, "shape"), shape, 3) == wanted;
     for (int i = 0; i < wanted; i++) {
@@ -290,6 +290,23 @@ static const int32_t *words(const file *f, const char *name, int64_t a, int64_t 
     int32_t *out = need(malloc(count * sizeof *out));
     for (size_t i = 0; i < count; i++) out[i] = (int32_t)load32(from + 4 * i);
     return out;
+}
+
+/* What mixing begins with in a profile, if the model's file has it. */
+static nz_start read_start(const file *f, const char *profile, nz_start_shape shape) {
+    char name[32];
+    sprintf(name, "%s_weights", profile);
+    if (!member(f->header, name)) return (nz_start){NULL, NULL};
+    const int64_t rows = shape.rows, width = shape.width;
+    const uint8_t *from = tensor(f, name, "I16", rows, width, 0);
+    int16_t *weights = need(malloc((size_t)(rows * width) * sizeof *weights));
+    for (int64_t i = 0; i < rows * width; i++)
+        weights[i] = (int16_t)(from[2 * i] | from[2 * i + 1] << 8);
+    sprintf(name, "%s_maps", profile);
+    from = tensor(f, name, "U32", shape.maps, 0, 0);
+    uint32_t *maps = need(malloc((size_t)shape.maps * sizeof *maps));
+    for (int i = 0; i < shape.maps; i++) maps[i] = load32(from + 4 * i);
+    return (nz_start){weights, maps};
 }
 
 static void read_tables(file *f, nz_tables *t) {
@@ -370,6 +387,9 @@ static const nz_model *load_model(file *f) {
                          words(f, "leave_mult", blocks, n), NULL};
     w.out = (nz_layer){(const int8_t *)tensor(f, "out", "I8", 256, n + w.tables.embed, 0),
                        words(f, "out_mult", 256, 0), words(f, "out_bias", 256, 0)};
+    static const char *const profiles[NZ_PROFILES] = {NULL, "light", "full", "deep"};
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++)
+        w.start[p] = read_start(f, profiles[p], engine->start_shape(p));
     f->model = nz_model_new(&w, engine, &bad);
     if (bad) fail("a weight outside its range");
     need(f->model);

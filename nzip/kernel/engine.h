@@ -28,6 +28,12 @@
 #define NZ_ROW_ZERO 8     /* a row's value q in -8..7 is stored as q + 8 */
 #define NZ_ROW_SHIFT 4    /* q times the row's scale is in 1/16 of an activation's step */
 
+/* What is mixed with M1: nothing, or models that learn from the block. The numbers are part of the
+   format. */
+enum { NZ_NONE, NZ_LIGHT, NZ_FULL, NZ_DEEP, NZ_PROFILES };
+
+#define NZ_COUNT_MAX 255 /* of a map of mixing, except in NZ_LIGHT, whose maps have no counts */
+
 /* The rows of the contexts. A bucket holds `ways` numbers of 16 bits, little-endian, that identify
    the owners of its rows, then the rows. A row is a signed 8-bit scale and embed / 2 bytes; byte j
    has value j in its low half and value j + embed / 2 in its high half. `absent` has a row for each
@@ -48,8 +54,19 @@ typedef struct {
     int32_t *mult, *bias;
 } nz_matrix;
 
+/* What mixing in a profile begins with instead of its defaults, learned from other texts. */
+typedef struct {
+    const int16_t *weights; /* [rows][width], set after set; NULL: the defaults */
+    const uint32_t *maps; /* [maps]: of the contexts, the matches, the runs */
+} nz_start;
+
+typedef struct {
+    int rows, width, maps;
+} nz_start_shape;
+
 typedef struct {
     int hidden, blocks, embed, width; /* width = hidden + embed */
+    nz_start start[NZ_PROFILES];
     nz_tables tables;
     nz_matrix enter, gates[NZ_MAX_BLOCKS], leave[NZ_MAX_BLOCKS];
     nz_matrix out; /* NZ_TILES tiles: the first nibble's tree, then a tree after each one */
@@ -72,10 +89,6 @@ typedef struct {
 #define NZ_STOPPED (SIZE_MAX - 2)
 enum { NZ_OK = 0, NZ_FAILED_MEMORY = -1, NZ_BAD_CODE = -2, NZ_GAVE_UP = -3 };
 
-/* What is mixed with M1: nothing, or models that learn from the block. The numbers are part of the
-   format. */
-enum { NZ_NONE, NZ_LIGHT, NZ_FULL, NZ_DEEP };
-
 /* A model and mixing that have read a prior, for blocks of n bytes for which n plus the prior's
    size rounds up to the same power of two. Only one thread may use it at a time. */
 typedef struct nz_warm nz_warm;
@@ -92,6 +105,11 @@ typedef struct {
     /* The probability, 1..65535 of 65536, that each bit of a block is a one: uint16 [n][8]. */
     int (*ac_probabilities)(const nz_model *, int profile, const uint8_t *text, size_t n,
                             uint16_t *out, const nz_watch *);
+    nz_start_shape (*start_shape)(int profile);
+    /* Reads a text, beginning with `weights` and `maps`, or if `fresh` as a block begins, and
+       replaces them with what mixing has learned. */
+    int (*ac_learn)(const nz_model *, int profile, const uint8_t *text, size_t n, int16_t *weights,
+                    uint32_t *maps, int fresh, const nz_watch *);
     /* M1 is reset at every reset_every-th window; 0: only at the first. starts, if not NULL, has
        room for n numbers and receives the position in the text where each window begins. */
     size_t (*eqinfo_encode)(const nz_model *, int width, int reset_every, const uint8_t *text,
@@ -169,6 +187,7 @@ typedef struct {
     nz_layer gates; /* [blocks][3 hidden][hidden] */
     nz_layer leave; /* [blocks][hidden][hidden] */
     nz_layer out; /* [256][hidden + embed] */
+    nz_start start[NZ_PROFILES];
 } nz_weights;
 
 /* Packs a model for an engine. Returns NULL without memory, or with *bad set if a number is out of

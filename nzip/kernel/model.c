@@ -76,6 +76,34 @@ static size_t matrix_bytes(size_t rows, size_t columns, int wide) {
     return rows * ((columns << wide) + 2 * sizeof(int32_t));
 }
 
+static size_t start_bytes(const nz_weights *from, const nz_engine *engine) {
+    size_t sum = 0;
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
+        const nz_start_shape shape = engine->start_shape(p);
+        if (from->start[p].weights)
+            sum += (size_t)shape.maps * sizeof(uint32_t) +
+                   (size_t)shape.rows * (size_t)shape.width * sizeof(int16_t);
+    }
+    return sum;
+}
+
+/* Copies the starts of mixing to `at`. Returns -1 if a count is out of range, else 0. */
+static int add_starts(nz_model *m, const nz_weights *from, const nz_engine *engine, char *at) {
+    int bad = 0;
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
+        const nz_start_shape shape = engine->start_shape(p);
+        const size_t maps = (size_t)shape.maps * sizeof(uint32_t),
+                     weights = (size_t)shape.rows * (size_t)shape.width * sizeof(int16_t);
+        if (!from->start[p].weights) continue;
+        for (int i = 0; i < shape.maps; i++)
+            if (p != NZ_LIGHT && (from->start[p].maps[i] & 1023) > NZ_COUNT_MAX) bad = -1;
+        m->start[p].maps = memcpy(at, from->start[p].maps, maps);
+        m->start[p].weights = memcpy(at + maps, from->start[p].weights, weights);
+        at += maps + weights;
+    }
+    return bad;
+}
+
 nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad) {
     int h = from->hidden, e = from->tables.embed, wide = engine->wide;
     size_t n = (size_t)h, block = matrix_bytes(3 * n, n, wide) + matrix_bytes(n, n, wide);
@@ -83,7 +111,8 @@ nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad
     nz_model *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->memory = malloc(matrix_bytes(n, (size_t)e, wide) + (size_t)from->blocks * block +
-                       matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e, wide) + 64);
+                       matrix_bytes(NZ_TILES * NZ_ROWS, n + (size_t)e, wide) +
+                       start_bytes(from, engine) + 64);
     if (!m->memory) {
         free(m);
         return NULL;
@@ -101,6 +130,7 @@ nz_model *nz_model_new(const nz_weights *from, const nz_engine *engine, int *bad
         *bad |= add_matrix(&m->leave[k], &from->leave, (size_t)k * n, h, h, 0, wide, &at);
     }
     *bad |= add_matrix(&m->out, &from->out, 0, NZ_TILES * NZ_ROWS, h + e, 1, wide, &at);
+    *bad |= add_starts(m, from, engine, at);
     if (*bad) {
         nz_model_free(m);
         return NULL;

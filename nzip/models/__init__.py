@@ -17,8 +17,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .._predict import Predictor
+from .._predict import Predictor, start_shape
 from ..errors import MALFORMED, ModelFileError, ModelNotFoundError
+from ..frame import PROFILES
 
 FORMAT = "nzip-m1-3"
 NANO, SMALL, BASE, LARGE = "nano-3", "small-3", "base-3", "large-3"
@@ -27,10 +28,10 @@ WINDOWS = "windows-3"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released files. A file with one of these names and another hash is refused.
 RELEASED: dict[str, str] = {
-    "base-3": "b97eeb7690d3e9f18753d611b489e26a53e3722bb8f6d459c72868d55c4e6893",
-    "large-3": "450fc534dc4b34b1c90f89780911baa71af54936212f22c89d140157ae9aa6a3",
-    "nano-3": "a16528d72b15731be72b6786d9519987eca52f6e2fce926087c55147b94ef057",
-    "small-3": "398e60c783ad42bafa14a23bbb4fc66aa840e5ccc448b40c9fab22616cdddd36",
+    "base-3": "dd719ad021775c99d255679ce03460ff275b5c23f39f4e27ebaed8ad05491a21",
+    "large-3": "6bd79bce33482c65677a1c63d2c701310b3d5030c92ce34d253b59910927f57b",
+    "nano-3": "c1ea22e8bd373addee265f1f10cb5a2cd570bfb7ec894a06b03977632ccf9ef4",
+    "small-3": "01bc87c87357d15ed1b9ffaeea05ad483ba60e8589227b76d379ed97001ea6ca",
     "tables-3": "71b5c639bb1caf15aacafd7177441bd258ad1a67fdf88149cc282d7cf295f3d6",
     "windows-3": "7fa2b86a27f020e1dbdfbc583bbbb16a66ba327f7f45b6e12b5719d1754d937d",
 }
@@ -38,6 +39,7 @@ BUCKET = 64  # bytes per bucket of the tables
 MAX_CONTEXTS = 12
 LAST_CONTEXT = 13
 MAX_HEADER = 1 << 16
+ITEM_SIZES = {"I8": 1, "U8": 1, "I16": 2, "I32": 4, "U32": 4}
 SHIPPED = Path(__file__).parent
 
 
@@ -71,7 +73,7 @@ class _File:
             fits = entry["dtype"] == kind and entry["shape"] == list(shape)
         except MALFORMED as error:
             raise ModelFileError(f"{path}: no valid tensor {name}") from error
-        size = math.prod(shape) * (4 if kind == "I32" else 1)
+        size = math.prod(shape) * ITEM_SIZES[kind]
         whole = 0 <= first <= last <= len(self._data) - self._start
         if not fits or not whole or last - first != size:
             raise ModelFileError(f"{path}: tensor {name} is not {kind} {list(shape)}")
@@ -136,7 +138,8 @@ class Model:
     """M1 as the kernel runs it, loaded from a file by ``load``; not changed after that.
 
     name: str. path: of its file. digest: SHA-256 of its file, 32 bytes. hidden, blocks: units and
-    number of blocks. multiply_adds: per byte. Threads may share it. Raises ModelFileError and
+    number of blocks. multiply_adds: per byte. starts: by profile, the weights and maps that mixing
+    begins with, if the file has them. Threads may share it. Raises ModelFileError and
     ModelNotFoundError, the latter if its tables are in a file that is not installed.
     """
 
@@ -170,21 +173,31 @@ class Model:
             "out_bias": ("I32", (256,)),
         }
         self.tensors = {n: file.tensor(n, kind, *shape) for n, (kind, shape) in shapes.items()}
-        tables = self.tables
+        self.starts = {
+            profile: _start(file, name, *start_shape(profile))
+            for profile, name in PROFILES.items()
+            if f"{name}_weights" in file.header
+        }
         try:  # the kernel checks the numbers
-            self.predictor = Predictor(
-                hidden,
-                blocks,
-                embed,
-                tables.contexts,
-                tables.ways,
-                tables.buckets,
-                self.tensors | tables.tensors,
-            )
+            self.predictor = self.new_predictor(self.starts)
         except OverflowError as error:
             raise ModelFileError(f"{path}: {error}") from error
         # Per byte: all matrices, but only eight rows of the output layer.
         self.multiply_adds: int = hidden * embed + blocks * 4 * hidden**2 + 8 * (hidden + embed)
+
+    def new_predictor(self, starts: dict[int, tuple[memoryview, memoryview]]) -> Predictor:
+        """The weights as the kernel has them, with these starts of mixing by profile."""
+        tables = self.tables
+        return Predictor(
+            self.hidden,
+            self.blocks,
+            tables.embed,
+            tables.contexts,
+            tables.ways,
+            tables.buckets,
+            self.tensors | tables.tensors,
+            starts,
+        )
 
     @property
     def files(self) -> set[Path]:
@@ -193,6 +206,16 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<nzip.Model {self.name} {self.digest.hex()[:8]}>"
+
+
+def _start(
+    file: _File, profile: str, rows: int, width: int, maps: int
+) -> tuple[memoryview, memoryview]:
+    """The weights and maps that mixing in a profile begins with."""
+    return (
+        file.tensor(f"{profile}_weights", "I16", rows, width),
+        file.tensor(f"{profile}_maps", "U32", maps),
+    )
 
 
 def _header(data: mmap.mmap | bytes, path: Path) -> tuple[dict[str, Any], int]:

@@ -111,6 +111,7 @@ def run(
     from . import recipes
     from .data import Corpus
     from .loop import evaluate, train
+    from .mixing import add_starts
     from .model import SIZES
 
     output = _model_file(output)
@@ -165,6 +166,9 @@ def run(
     if first:
         model.to("cpu")
         _write(model, output, split, original, console)
+        if not windows:
+            console.print("learning what mixing begins with")
+            add_starts(output, corpus, seed=seed)
         for name, text in held.items():
             rounded = evaluate(model, text, segment=options.part)
             exact = evaluate(model, text, quantise=False, segment=options.part)

@@ -256,6 +256,10 @@ class Corpus:
         """Bytes of the smallest source."""
         return min(self.sizes.values())
 
+    def held(self, name: str) -> int:
+        """Bytes at the start of a source's first file that are not trained on."""
+        return self._held[name]
+
     def held_out(self) -> dict[str, bytes]:
         """The validation text of each source."""
         return dict(self._held_out)

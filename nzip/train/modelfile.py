@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import models
+from ..atomic import atomic_output
 from ..models import BUCKET, FORMAT
 from .model import (
     ACT_SCALE,
@@ -152,7 +153,13 @@ def load(source: models.Model, frozen: bool) -> M1:
 def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> None:
     """Write a file in the safetensors layout."""
     header: dict = {"__metadata__": {"format": FORMAT, **meta}}
-    kinds = {"int8": ("I8", "i1"), "uint8": ("U8", "u1"), "int32": ("I32", "<i4")}
+    kinds = {
+        "int8": ("I8", "i1"),
+        "uint8": ("U8", "u1"),
+        "int16": ("I16", "<i2"),
+        "int32": ("I32", "<i4"),
+        "uint32": ("U32", "<u4"),
+    }
     offset, blobs = 0, []
     # The lines come first, so that they begin at a multiple of their size.
     for key, tensor in sorted(tensors.items(), key=lambda item: (item[0] != "lines", item[0])):
@@ -164,7 +171,25 @@ def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> 
         blobs.append(blob)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % BUCKET)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
+    with atomic_output(path, replace=True) as out:  # the old file may be mapped into memory
+        out.write(len(text).to_bytes(8, "little") + text + b"".join(blobs))
+
+
+def replace_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Add tensors to a model's file, or replace those of these names."""
+    data = path.read_bytes()
+    size = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:size])
+    meta = header.pop("__metadata__")
+    stored = {"I8": "i1", "U8": "u1", "I16": "<i2", "I32": "<i4", "U32": "<u4"}
+    old = {
+        name: np.frombuffer(data[size:][slice(*entry["data_offsets"])], stored[entry["dtype"]])
+        .reshape(entry["shape"])
+        .astype(stored[entry["dtype"]].replace("<", "="))
+        for name, entry in header.items()
+    }
+    del meta["format"]
+    _write(path, meta, old | tensors)
 
 
 def _tables_meta(tables: Tables) -> dict[str, str]:

@@ -294,6 +294,21 @@ static nz_layer layer(size_t rows, size_t columns, int with_bias) {
     return l;
 }
 
+/* What mixing begins with in a profile, if the model has that. */
+static nz_start start_of(nz_start_shape shape) {
+    nz_start start = {NULL, NULL};
+    if (!number()) return start;
+    const size_t weights = (size_t)shape.rows * (size_t)shape.width, maps = (size_t)shape.maps;
+    int16_t *w = malloc(weights * sizeof *w);
+    uint32_t *m = malloc(maps * sizeof *m);
+    const uint8_t *from = bytes(2 * weights);
+    for (size_t i = 0; i < weights; i++) w[i] = (int16_t)(from[2 * i] | from[2 * i + 1] << 8);
+    for (size_t i = 0; i < maps; i++) m[i] = number();
+    start.weights = w;
+    start.maps = m;
+    return start;
+}
+
 static nz_tables job_tables(void) {
     nz_tables t = {0};
     t.embed = (int)number();
@@ -315,6 +330,7 @@ static nz_model *job_model(const nz_tables *tables) {
     w.gates = layer(3 * h * b, h, 1);
     w.leave = layer(h * b, h, 0);
     w.out = layer(256, h + e, 1);
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) w.start[p] = start_of(engine->start_shape(p));
     int bad;
     nz_model *m = nz_model_new(&w, engine, &bad);
     need(m != NULL, "a released model");
@@ -322,6 +338,10 @@ static nz_model *job_model(const nz_tables *tables) {
     for (int i = 0; i < 4; i++) {
         free((void *)(uintptr_t)layers[i]->mult);
         free((void *)(uintptr_t)layers[i]->bias);
+    }
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
+        free((void *)(uintptr_t)w.start[p].weights);
+        free((void *)(uintptr_t)w.start[p].maps);
     }
     return m;
 }

@@ -55,6 +55,19 @@ static void made_layer_free(nz_layer *layer) {
     free((void *)(uintptr_t)layer->bias);
 }
 
+/* Pseudo-random weights and maps of mixing; with `extreme` weights as large as they can be. */
+static nz_start made_start(made_random *r, nz_start_shape shape, int extreme) {
+    const size_t count = (size_t)shape.rows * (size_t)shape.width;
+    int16_t *weights = malloc(count * sizeof *weights);
+    uint32_t *maps = malloc((size_t)shape.maps * sizeof *maps);
+    for (size_t i = 0; i < count; i++)
+        weights[i] =
+            (int16_t)(extreme ? made_next(r) & 1 ? 32767 : -32768 : made_between(r, -800, 2400));
+    for (int i = 0; i < shape.maps; i++)
+        maps[i] = (uint32_t)made_next(r) << 10 | (uint32_t)made_between(r, 0, NZ_COUNT_MAX);
+    return (nz_start){weights, maps};
+}
+
 /* Pseudo-random weights; with `extreme` as large as the format allows. */
 static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, int embed,
                            int blocks, int extreme) {
@@ -81,11 +94,17 @@ static made_model made_new(const nz_engine *engine, uint64_t seed, int hidden, i
     w.gates = made_layer(&r, 3 * h * b, h, extreme, 1);
     w.leave = made_layer(&r, h * b, h, extreme, 0);
     w.out = made_layer(&r, 256, h + e, extreme, 1);
+    for (int p = NZ_LIGHT; blocks > 1 && p < NZ_PROFILES; p++)
+        w.start[p] = made_start(&r, engine->start_shape(p), extreme);
     made.model = nz_model_new(&w, engine, &bad);
     made_layer_free(&w.enter);
     made_layer_free(&w.gates);
     made_layer_free(&w.leave);
     made_layer_free(&w.out);
+    for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
+        free((void *)(uintptr_t)w.start[p].weights);
+        free((void *)(uintptr_t)w.start[p].maps);
+    }
     if (!made.model) abort();
     return made;
 }

@@ -64,6 +64,9 @@ def model_bytes(model: models.Model) -> bytes:
         parts += [tensors[name], tensors[f"{name}_mult"]]
         if name != "leave":
             parts.append(tensors[f"{name}_bias"])
+    for profile in frame.PROFILES:
+        start = model.starts.get(profile, ())
+        parts += [struct.pack("<I", len(start)), *start]
     return b"".join(map(bytes, parts))
 
 

@@ -201,6 +201,15 @@ static void build_model(const uint8_t *in, size_t size) {
     w.gates = layers[1];
     w.leave = layers[2];
     w.out = layers[3];
+    const int profile = 1 + in[0] % 3;
+    const nz_start_shape shape = engine->start_shape(profile);
+    const size_t count = (size_t)shape.rows * (size_t)shape.width;
+    int16_t *start = malloc(count * sizeof *start);
+    uint32_t *maps = malloc((size_t)shape.maps * sizeof *maps);
+    for (size_t i = 0; i < count; i++) start[i] = (int16_t)(BYTE << 8 | in[i % size]);
+    for (int i = 0; i < shape.maps; i++) maps[i] = (uint32_t)BYTE << 24 | in[(size_t)i % size];
+    if (large) maps[at % (size_t)shape.maps] |= 512;
+    w.start[profile] = (nz_start){start, maps};
     int bad, bad_too;
     nz_model *m = nz_model_new(&w, engine, &bad),
              *plain = nz_model_new(&w, &nz_engine_portable, &bad_too);
@@ -212,12 +221,19 @@ static void build_model(const uint8_t *in, size_t size) {
         need(nz_engine_portable.logits(plain, in, n, 4, b, NULL) == 0 || n, "logits");
         need(nz_engine_portable.logits(plain, in, n, 1, b, NULL) == 0, "logits");
         need(memcmp(a, b, n * 512) == 0, "kernels differ");
+        uint8_t one[64], two[64];
+        const size_t code = engine->ac_encode(m, profile, in, n, one, sizeof one, NULL);
+        need(nz_engine_portable.ac_encode(plain, profile, in, n, two, sizeof two, NULL) == code,
+             "kernels differ");
+        need(code > sizeof one || memcmp(one, two, code) == 0, "kernels differ");
         free(a);
         free(b);
     }
     nz_model_free(m);
     nz_model_free(plain);
     for (int l = 0; l < 4; l++) made_layer_free(&layers[l]);
+    free(start);
+    free(maps);
     free(lines);
     free(absent);
 }
