@@ -149,12 +149,13 @@ def node_logits(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
 
 def start_of(model: models.Model, profile: str) -> list[np.ndarray]:
     """The model's weights and maps for the start of mixing, or nothing."""
-    numbers = {name: number for number, name in frame.PROFILES.items()}
-    start = model.starts.get(numbers[profile], ())
-    return [
-        np.frombuffer(part, kind).astype(kind[1:])
-        for part, kind in zip(start, ("<i2", "<u4"), strict=bool(start))
-    ]
+    for number, (weights, maps) in model.starts.items():
+        if frame.PROFILES[number] == profile:
+            return [
+                np.frombuffer(weights, "<i2").astype("i2"),
+                np.frombuffer(maps, "<u4").astype("u4"),
+            ]
+    return []
 
 
 def measure(

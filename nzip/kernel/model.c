@@ -76,13 +76,17 @@ static size_t matrix_bytes(size_t rows, size_t columns, int wide) {
     return rows * ((columns << wide) + 2 * sizeof(int32_t));
 }
 
+static size_t map_bytes(nz_start_shape shape) { return (size_t)shape.maps * sizeof(uint32_t); }
+
+static size_t weight_bytes(nz_start_shape shape) {
+    return (size_t)shape.rows * (size_t)shape.width * sizeof(int16_t);
+}
+
 static size_t start_bytes(const nz_weights *from, const nz_engine *engine) {
     size_t sum = 0;
     for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
         const nz_start_shape shape = engine->start_shape(p);
-        if (from->start[p].weights)
-            sum += (size_t)shape.maps * sizeof(uint32_t) +
-                   (size_t)shape.rows * (size_t)shape.width * sizeof(int16_t);
+        if (from->start[p].weights) sum += map_bytes(shape) + weight_bytes(shape);
     }
     return sum;
 }
@@ -92,8 +96,7 @@ static int add_starts(nz_model *m, const nz_weights *from, const nz_engine *engi
     int bad = 0;
     for (int p = NZ_LIGHT; p < NZ_PROFILES; p++) {
         const nz_start_shape shape = engine->start_shape(p);
-        const size_t maps = (size_t)shape.maps * sizeof(uint32_t),
-                     weights = (size_t)shape.rows * (size_t)shape.width * sizeof(int16_t);
+        const size_t maps = map_bytes(shape), weights = weight_bytes(shape);
         if (!from->start[p].weights) continue;
         for (int i = 0; i < shape.maps; i++)
             if (p != NZ_LIGHT && (from->start[p].maps[i] & 1023) > NZ_COUNT_MAX) bad = -1;

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _predict, models
 from ..corpus import documents
-from ..frame import PROFILES
+from ..frame import AC_DEEP, AC_FULL, AC_LIGHT, PROFILES
 from .data import Corpus
 from .modelfile import replace_tensors
 
@@ -18,7 +18,7 @@ COUNT = 20  # a map's count is at most so much, so that it soon learns from the 
 COUNTS = 1023  # the bits of the count
 # How far the weights are moved from the defaults towards the learned ones: those help at once, but
 # where a block needs others it is slower to leave them (docs/experiments.md).
-SHARES = {"light": 0.75, "full": 0.75, "deep": 0.5}
+SHARES = {AC_LIGHT: 0.75, AC_FULL: 0.75, AC_DEEP: 0.5}
 
 
 def sample(corpus: Corpus, size: int, seed: int) -> list[bytes]:
@@ -56,9 +56,9 @@ def learn(
         if 3 * number >= len(texts):
             total += weights
             taken += 1
-        if PROFILES[profile] != "light":  # whose maps have no counts
+        if profile != AC_LIGHT:  # whose maps have no counts
             maps = (maps & ~np.uint32(COUNTS)) | np.minimum(maps & COUNTS, COUNT)
-    learned = default + SHARES[PROFILES[profile]] * (total / taken - default)
+    learned = default + SHARES[profile] * (total / taken - default)
     return learned.round().astype(np.int16).reshape(rows, width), maps
 
 

@@ -40,6 +40,7 @@ BIAS_UNITS = {
     "gates": 256 << SCALE_SHIFT,
     "out": 256 << SCALE_SHIFT,
 }
+STORED = {"I8": "i1", "U8": "u1", "I16": "<i2", "I32": "<i4", "U32": "<u4"}  # as numpy has them
 ROW_ZERO = ROW_MAX + 1  # the value 0 as it is stored
 
 
@@ -153,13 +154,7 @@ def load(source: models.Model, frozen: bool) -> M1:
 def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> None:
     """Write a file in the safetensors layout."""
     header: dict = {"__metadata__": {"format": FORMAT, **meta}}
-    kinds = {
-        "int8": ("I8", "i1"),
-        "uint8": ("U8", "u1"),
-        "int16": ("I16", "<i2"),
-        "int32": ("I32", "<i4"),
-        "uint32": ("U32", "<u4"),
-    }
+    kinds = {np.dtype(stored).name: (kind, stored) for kind, stored in STORED.items()}
     offset, blobs = 0, []
     # The lines come first, so that they begin at a multiple of their size.
     for key, tensor in sorted(tensors.items(), key=lambda item: (item[0] != "lines", item[0])):
@@ -177,15 +172,14 @@ def _write(path: Path, meta: dict[str, str], tensors: dict[str, np.ndarray]) -> 
 
 def replace_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Add tensors to a model's file, or replace those of these names."""
-    data = path.read_bytes()
+    data = memoryview(path.read_bytes())
     size = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:size])
+    header, body = json.loads(bytes(data[8:size])), data[size:]
     meta = header.pop("__metadata__")
-    stored = {"I8": "i1", "U8": "u1", "I16": "<i2", "I32": "<i4", "U32": "<u4"}
     old = {
-        name: np.frombuffer(data[size:][slice(*entry["data_offsets"])], stored[entry["dtype"]])
-        .reshape(entry["shape"])
-        .astype(stored[entry["dtype"]].replace("<", "="))
+        name: np.frombuffer(body[slice(*entry["data_offsets"])], STORED[entry["dtype"]]).reshape(
+            entry["shape"]
+        )
         for name, entry in header.items()
     }
     del meta["format"]
