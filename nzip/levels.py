@@ -61,7 +61,8 @@ def thread_memory(coding: int, size: int) -> int:
     if coding in frame.MIXED:  # the tables of the models that learn from the block
         bits = (size - 1).bit_length()
         matches = 3 if coding == frame.AC_DEEP else 1
-        tables = 16 << min(bits + coding, max(bits, 22), 24)  # slots
+        profile = coding + (coding == frame.AC_DEEP)  # data, a binary, has the most slots
+        tables = 16 << min(bits + profile, max(bits, 22), 24)
         tables += matches * (4 << min(bits, max(bits - 3, 20)))
     return tables + (16 << 20) + 4 * size
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import functools
 import heapq
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def rshift_round(x: int, n: int) -> int:
@@ -565,16 +566,17 @@ def m1_tree(m1: M1) -> Tree:
 
 # ---- Mixing -----------------------------------------------------------------------------------
 
-# What is mixed with M1: nothing, or models that learn from the block.
-NONE, LIGHT, FULL, DEEP = range(4)
-MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 39}
-MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 8}
+# What is mixed with M1: nothing, or models that learn from the block. DATA: DEEP without M1.
+NONE, LIGHT, FULL, DEEP, DATA = range(5)
+MIXED_CONTEXTS = {LIGHT: 4, FULL: 9, DEEP: 39, DATA: 52}
+MIXED_SETS = {LIGHT: 2, FULL: 3, DEEP: 8, DATA: 8}
 PROFILE_NAMES = {LIGHT: "light", FULL: "full", DEEP: "deep"}
 SET_ROWS = [4096 + 256, 256, 1, 2048, 1024, 2048, 256 + 1 + 6 * 4 * 5, 1024]
-MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3}
-MIXED_RATES = {LIGHT: (10, 20), FULL: (8, 20), DEEP: (5, 22)}  # at last, and more at first
-WEIGHT_BITS = {LIGHT: 14, FULL: 14, DEEP: 16}  # a weight of 1 is 1 << bits
-MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5]}
+MIXED_APMS = {LIGHT: 0, FULL: 1, DEEP: 3, DATA: 3}
+# At last, and more at first.
+MIXED_RATES = {LIGHT: (10, 20), FULL: (8, 20), DEEP: (5, 22), DATA: (5, 22)}
+WEIGHT_BITS = {LIGHT: 14, FULL: 14, DEEP: 16, DATA: 16}  # a weight of 1 is 1 << bits
+MATCH_MIN = {LIGHT: [8], FULL: [8], DEEP: [8, 20, 5], DATA: [8, 20, 5]}
 MATCH_MAX, MATCH_LENGTHS = 400, 56
 FIELDS = 64  # that are told apart in a line
 SAME, ONE_ABOVE, ONE_BELOW, DIFFERENT = range(4)  # the number so far, against a reference
@@ -781,6 +783,209 @@ class Numbers:
         return 1 + first * 5 + (0 if self.rows[1] is None else 1 + self.relation[1])
 
 
+NO_VALUES, PIXELS, SAMPLES = range(3)
+MAX_STRIDE, MAX_ROW = 32, 16384
+
+
+class Layout(NamedTuple):
+    """Distances at which bytes are the same, and what the values are that lie there."""
+
+    stride: int = 1  # bytes from a value to the next one of its channel, at most MAX_STRIDE
+    row: int = MAX_STRIDE + 1
+    values: int = NO_VALUES  # or PIXELS: bytes; or SAMPLES: 16 bits, the low byte first
+
+
+def find_layout(text: bytearray, position: int, old: Layout) -> Layout:
+    """The layout of the last bytes before ``position``."""
+    n = min(position // 2, 4096)
+    start = position - n
+    part = text[start:position]
+    best, found = [0, 0], [1, MAX_STRIDE + 1]
+    for d in range(1, min(start, MAX_ROW) + 1):
+        far = d > MAX_STRIDE
+        score = sum(map(operator.eq, part, text[start - d : position - d]))
+        score += score >> 4 if d == (old.row if far else old.stride) else 0
+        if score > best[far] + (0 if far else best[0] >> 5):
+            best[far], found[far] = score, d
+    stride, row = found
+    other = text[start - stride : position - stride]
+    equal, difference = [0, 0], 0
+    for i, (a, b) in enumerate(zip(part, other, strict=True), start):
+        difference += min((a - b) % 256, (b - a) % 256)
+        equal[i % 2] += a == b
+    if stride in (2, 4) and equal[1] > 2 * equal[0]:
+        return Layout(stride, row, SAMPLES)
+    if stride <= 4 and difference < 20 * n and sum(equal) < 3 * n // 4:
+        return Layout(stride, row, PIXELS)
+    return Layout(stride, row)
+
+
+class Linear:
+    """Least squares over the last values, each of which makes one step of Gauss-Seidel."""
+
+    def __init__(self, shift: int) -> None:
+        self.shift = shift  # how fast old values are forgotten
+        self.products = [[0] * 24 for _ in range(24)]
+        self.targets, self.weights = [0] * 24, [0] * 24  # a weight of 1 is 65536
+
+    def predict(self, x: list[int]) -> int:
+        """The weighted sum of the neighbours (Q4)."""
+        return sum(w * v for w, v in zip(self.weights, x, strict=False)) >> 12
+
+    def learn(self, x: list[int], value: int, scale: int) -> None:
+        """Learn from a value and its neighbours, both less the base."""
+        for i, v in enumerate(x):
+            v <<= scale
+            row = self.products[i]
+            for k, other in enumerate(x):
+                row[k] += (v * other - row[k]) >> self.shift
+            self.targets[i] += (v * value - self.targets[i]) >> self.shift
+        for i in range(len(x)):
+            row = self.products[i]
+            total = sum((row[k] >> 4) * self.weights[k] for k in range(len(x)))
+            miss = clamp(self.targets[i] - (total >> 12), -(2**46), 2**46) << 16
+            size = row[i] + (row[i] >> 10) + (1 << scale - 2)
+            step = abs(miss) // size * (1 if miss > 0 else -1)
+            weight = self.weights[i] + clamp(step, -65536, 65536)
+            self.weights[i] = clamp(weight, -4 * 65536, 4 * 65536)
+
+
+def _plane(left: int, up: int, corner: int) -> int:
+    """The middle one of left, up and left + up - above left."""
+    return sorted((left, up, left + up - corner))[1]
+
+
+def error_class(size: int) -> int:
+    """Half octaves: 0 or 1, 2, 3, 4 and 5, 6 and 7, 8 to 11, ..."""
+    octaves = max(0, size.bit_length() - 2)
+    return min(31, 2 * octaves + max(0, (size >> octaves) - 1))
+
+
+class Prediction:
+    """Predicts values of a fixed width from their neighbours: by two Linear, and in a fixed way."""
+
+    def __init__(self, text: bytearray) -> None:
+        self.text = text
+        self.active = False
+        self.odd = 0  # the next byte is the high one of a sample
+        self._reset(Layout())
+
+    def _reset(self, layout: Layout) -> None:
+        self.layout, self.active = layout, False
+        means = [0, *((2 + (c - 1) % 2) << (c - 1 >> 1) << 11 for c in range(1, 32))]
+        self.means = [[means[:] for _ in range(4)] for _ in range(3)]  # of the errors, Q16
+        self.errors = [[0] * 32768 for _ in range(3)]  # Q4, by place
+        self.linear = [[Linear(shift) for _ in range(4)] for shift in (8, 11)]
+
+    def _sample(self, position: int, back: int) -> int:
+        at = position - 2 * back
+        return int.from_bytes(self.text[at : at + 2], "little", signed=True)
+
+    def _pixel(self, position: int) -> int:
+        """Collect the neighbours of a byte; returns the fixed prediction."""
+        p, r, text = self.layout.stride, self.layout.row, self.text
+
+        def value(back: int) -> int:
+            return text[position - back]
+
+        self.base = value(p)
+        places = [r, r + p, r - p, 2 * p, 2 * r, r - 2 * p, r + 2 * p, 2 * r - p, 2 * r + p]
+        self.x = [value(back) - self.base for back in places]
+        for k in range(1, p):  # other channels: how they changed
+            self.x += [value(k + back) - value(k + p) for back in (0, r, r + p, r - p)]
+        fixed = _plane(value(p), value(r), value(r + p))
+        if p > 1:
+            fixed += value(1) - _plane(value(1 + p), value(1 + r), value(1 + r + p))
+        return clamp(fixed, 0, 255)
+
+    def _sound(self, position: int) -> int:
+        channels = self.layout.stride // 2
+        starts = [(channels * i, channels) for i in range(1, 17)]
+        starts += [(1 + 2 * i, 2) for i in range(8)] if channels == 2 else []
+        self.x = []  # second differences, since samples are too much like each other
+        for start, step in starts:
+            one, two, three = (self._sample(position, start + k * step) for k in range(3))
+            self.x.append(clamp(one - 2 * two + three, -65535, 65535))
+        self.base = 2 * self._sample(position, channels) - self._sample(position, 2 * channels)
+        return self.base
+
+    def follow(self, position: int) -> None:
+        """After a byte: look for the layout at times, and predict the next byte."""
+        if position >= 512 and (position % 65536 == 0 or position & (position - 1) == 0):
+            found = find_layout(self.text, position, self.layout)
+            if found._replace(row=self.layout.row) != self.layout:
+                self._reset(found)
+            self.layout = found
+        stride, row, values = self.layout
+        pixels = values == PIXELS
+        self.odd = int(values == SAMPLES and position % 2)
+        if self.odd:  # cells of 256, around the sample less its low byte
+            low = self.text[position - 1]
+            self.centers = [(value - low * 16 >> 8) & 4095 for value in self.values]
+            self.narrow = [narrow * 256 for narrow in self.narrow]
+            return
+        self.active = values == SAMPLES or (pixels and position >= 2 * row + stride)
+        if not self.active:
+            return
+        self.channel = position % stride if pixels else position // 2 % (stride // 2)
+        fixed = 16 * (self._pixel(position) if pixels else self._sound(position))
+        limits = (-64, 255 * 16 + 64) if pixels else (-32768 * 16, 32767 * 16)
+        linear = [self.base * 16 + one[self.channel].predict(self.x) for one in self.linear]
+        self.values = [clamp(value, *limits) for value in (*linear, fixed)]
+        self.centers = [value if pixels else value & 4095 for value in self.values]
+        if pixels:
+            near = {stride: 2, row: 2, row - stride: 1, row + stride: 1}
+            near[1] = near.get(1, 0) + 2
+        else:
+            near = {stride: 2, 2 * stride: 2, 3 * stride: 1, 4 * stride: 1}
+            near[2] = near.get(2, 0) + 2
+        self.classes, self.narrow = [], []
+        for errors, means in zip(self.errors, self.means, strict=True):
+            total = sum(weight * errors[(position - back) % 32768] for back, weight in near.items())
+            self.classes.append(error_class(total >> 2))
+            mean = means[self.channel][self.classes[-1]] >> 12
+            self.narrow.append(1453476 // max(2, mean))  # 2^20 * 2 ln 2 / mean
+
+    def learn(self, position: int) -> None:
+        """Learn from the byte at ``position``."""
+        values = self.layout.values
+        if not self.active or (values == SAMPLES and not self.odd):
+            return
+        value = self.text[position] if values == PIXELS else self._sample(position + 1, 1)
+        for i, predicted in enumerate(self.values):
+            error = abs(value * 16 - predicted)
+            means = self.means[i][self.channel]
+            c = self.classes[i]
+            means[c] += (min(error, 200000) * 4096 - means[c]) >> 5
+            self.errors[i][(position - self.odd) % 32768] = min(error, 65535)
+        for one in self.linear:
+            one[self.channel].learn(self.x, value - self.base, 16 if values == PIXELS else 8)
+
+    def next_bytes(self) -> list[int]:
+        """The next byte by each prediction."""
+        if self.odd:
+            return [(center + 8 >> 4) % 256 for center in self.centers]
+        return [(value >> 4) % 256 for value in self.values]
+
+    def logits(self, depth: int, node: int) -> list[int]:
+        """The logit of a one by each prediction: by a logistic distribution around it."""
+        if not self.active:
+            return [0, 0, 0]
+        size, wraps = 2048 >> depth, 0 if self.layout.values == PIXELS else 2
+        logits = []
+        for center, narrow in zip(self.centers, self.narrow, strict=True):
+            mass = [size, size]  # the chance of any byte, however unlikely
+            for k in range(-wraps, wraps + 1):
+                start = (node << (8 - depth)) % 256 * 16 - 8 + k * 4096 - center
+                below = [
+                    squash(clamp((start + j * size) * narrow >> 12, -3072, 3071)) for j in range(3)
+                ]
+                for j in range(2):
+                    mass[j] += (below[j + 1] - below[j]) * 64
+            logits.append(stretch(mass[1] * 65535 // sum(mass)))
+        return logits
+
+
 class Mixing:
     """n-gram and match models of a block and M1, mixed in the logistic domain."""
 
@@ -804,6 +1009,7 @@ class Mixing:
         self.slot_bits = clamp(bits + profile, 10, clamp(bits, 22, 24))
         self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
         self.numbers = Numbers(clamp(bits - 2, 6, 16), clamp(bits - 2, 8, 15))
+        self.prediction = Prediction(text)  # only for DATA
         self.slots: dict[int, bytearray] = {}
         self.following, self.counts, chances = history_tables()
         self.new_map = LightMap if profile == LIGHT else AdaptiveMap
@@ -818,12 +1024,13 @@ class Mixing:
         self.run_map = [
             [self.new_map(65536 - 65536 // ((i & 15) + 2), 5) for i in range(128)] for _ in range(2)
         ]
-        # Inputs: M1, match, expected byte, bias, number, two runs, contexts, other matches.
+        # Inputs: M1, match, expected byte, bias, number, two runs, contexts, other matches,
+        # predictions.
         self.weight_bits = WEIGHT_BITS[profile]
         one = (1 << self.weight_bits) // sets
-        deep = profile == DEEP
-        other = one // ((32 if deep else 8) if m1 else (8 if deep else 4))
-        others = 3 + contexts + len(self.matches) - 1
+        deep = profile >= DEEP
+        other = one // ((32 if deep else 8) if m1 else (16 if deep else 4))
+        others = 3 + contexts + len(self.matches) - 1 + (3 if profile == DATA else 0)
         first = [3 * one // 4 if m1 else one // 4, other, other, 0, *[other] * others]
         self.rate_end, self.rate_start = MIXED_RATES[profile]
         self.weights = [[first[:] for _ in range(rows)] for rows in SET_ROWS[:sets]]
@@ -872,7 +1079,7 @@ class Mixing:
         return self.text[self.position - back] if back <= self.position else 0
 
     def _is_binary(self) -> bool:
-        return self.controls >= 3000
+        return self.profile == DATA or self.controls >= 3000
 
     def _set_contexts(self) -> None:
         history, last, r, word = self.history, self.history % 256, self.record, self.word << 32
@@ -911,7 +1118,8 @@ class Mixing:
             keys = self._deep_keys()
             self.hashes += [_hash(key, 21 + i) for i, key in enumerate(keys)]
             self.set_rows = self._deep_rows()
-        self.apm_keys = [history % 65536, _hash(last, 51), _hash(self.set_rows[-1], 52)]
+        salt = 12 + len(self.hashes)
+        self.apm_keys = [history % 65536, _hash(last, salt), _hash(self.set_rows[-1], salt + 1)]
         run_keys = [order(3), _hash(self.word << 8 | last, 9)]
         self.run_keys = [key >> (32 - self.run_bits) for key in run_keys]
         self._find_slots(1)
@@ -938,7 +1146,7 @@ class Mixing:
         self.seen[byte] = [p, *seen[:2]]
 
     def _deep_keys(self) -> list[int]:
-        """The contexts that only AC_DEEP has."""
+        """The contexts that only DEEP and DATA have."""
         history, last, match = self.history, self.history % 256, self.matches[0]
         expected = self.text[match.at] if match.at else 256
 
@@ -990,8 +1198,7 @@ class Mixing:
         at, one, two = self.position % r, back(r), back(2 * r)
         along = (last + one - back(r + 1)) % 256
         line, curve, bent = self._next_samples()
-        return [
-            *keys,
+        keys += [
             at << 8 | one,
             back(3 * r) << 16 | two << 8 | one,
             at << 8 | along,
@@ -1019,6 +1226,38 @@ class Mixing:
             curve << 9 | line,
             bent,
         ]
+        return keys + self._data_keys() if self.profile == DATA else keys
+
+    def _data_keys(self) -> list[int]:
+        """The contexts that only DATA has."""
+        history, last, d, back = self.history, self.history % 256, self.prediction, self._byte_back
+        stride, row, _ = d.layout
+        phase = self.position % stride
+        left, right, up, up2 = back(stride), back(row - stride), back(row), back(2 * row)
+        keys = [
+            history & 0xF8F8F8,
+            history & 0xF8F8F8F8F8F8,
+            self.follow2.get(history % 65536, 0) % 256**3,
+            self.position % 4 << 8 | last,
+            self.position % 16 << 8 | last,
+            self.word << 8 | last,
+            history & 0xE0E0E0E0E0E0E0E0,
+            phase << 16 | up << 8 | up2,
+            phase << 24 | up << 16 | right << 8 | left,
+            up << 24 | (right & 0xE0) << 16 | (left & 7) << 8 | up2 >> 4,
+        ]
+        if not d.active:
+            first, _, short = self.matches
+            expected, other = (self.text[m.at] if m.at else 256 for m in (first, short))
+            return [
+                *keys,
+                history & 0xFF0000000000FF,
+                other << 8 | last,
+                other << 16 | expected << 4 | min(15, first.length),
+            ]
+        one, _, fixed = d.next_bytes()
+        key = d.odd << 8 | d.channel << 9
+        return [*keys, key | one, key << 8 | one << 8 | last, key << 8 | one << 8 | fixed]
 
     def _next_samples(self) -> list[int]:
         """The next byte, and 256 if it is a high one, by samples of 16 bits in two channels.
@@ -1036,7 +1275,7 @@ class Mixing:
         ]
 
     def _deep_rows(self) -> list[int]:
-        """The rows of AC_DEEP's sets of weights, the second one's without the node."""
+        """The rows of DEEP's and DATA's sets of weights, the second one's without the node."""
         history, last, match = self.history, self.history % 256, self.matches[0]
         predicted = 0
         if match.at:
@@ -1044,6 +1283,10 @@ class Mixing:
         if self._is_binary():
             before = 4096 + (history >> 8) % 256
             place = (self.position % 4 << 8 | self.zeros % 256, self._next_samples()[0])
+            d = self.prediction
+            if self.profile == DATA and d.active:
+                phase = self.position % (4 if d.layout.values == SAMPLES else d.layout.stride)
+                place = (phase << 8 | d.classes[0] << 3, place[1])
             return [before, 0, 0, last * 8, *place, history >> 16 & 255, predicted]
         number = self.numbers.set_row()
         place = (min(15, self.field_size) << 6 | self.number, self.numbers.form >> 21)
@@ -1051,7 +1294,7 @@ class Mixing:
         return [self.classes, 0, 0, last * 8, *place, other, predicted]
 
     def _find_field(self, byte: int, kind_of: int) -> None:
-        """AC_DEEP's record of lines and their fields, after ``byte``."""
+        """DEEP's and DATA's record of lines and their fields, after ``byte``."""
         after = self.history >> 8 & 0xFFFF
         self.follow2[after] = (self.follow2.get(after, 0) << 8 | byte) % 2**32
         masked = 48 if kind_of == 4 else byte
@@ -1129,6 +1372,8 @@ class Mixing:
             ),
             *(match.input(depth) for match in self.matches[1:]),
         ]
+        if self.profile == DATA:
+            self.x += self.prediction.logits(depth, self.node)
         self.set_rows[1] = self.node
         self.sets = [
             weights[row + depth if i == 3 else row]
@@ -1137,7 +1382,7 @@ class Mixing:
             )
         ]
         total = sum(w * v for weights in self.sets for w, v in zip(weights, self.x, strict=True))
-        most = 3071 if self.profile == DEEP else 2047
+        most = 3071 if self.profile >= DEEP else 2047
         self.mixed = clamp(total >> self.weight_bits, -most, most)
         p = squash(self.mixed)
         if not self.apms:
@@ -1202,6 +1447,8 @@ class Mixing:
             self.word = (self.word + letter + 1) * 0x2F0B4C47 % 2**32
         elif self.word:
             self.before2, self.before, self.word = self.before, self.word, 0
+        if self.profile == DATA:
+            self.prediction.learn(self.position)
         self.position += 1
         if self.position == self.size:
             return
@@ -1216,8 +1463,10 @@ class Mixing:
         self.column = min(255, column)
         for match in self.matches:
             match.follow(self.text, self.position, self.last16)
-        if self.profile == DEEP:
+        if self.profile >= DEEP:
             self._find_field(byte, kind_of)
+        if self.profile == DATA:
+            self.prediction.follow(self.position)
         self.numbers.follow(self.text, self.position, last)
         self._set_contexts()
 
@@ -1295,6 +1544,7 @@ def ac_block(
     filtered = 0
     if make_m1 is None:
         filtered = coder.bit(1, int(is_x86(text)))
+        profile = DATA if profile == DEEP else profile
         if text and filtered:
             x86_filter(out, True)
     elif profile:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import subprocess
 import sys
 
@@ -58,6 +59,44 @@ AC_TEXTS = {
 }
 
 
+def _samples(values) -> bytes:
+    return b"".join(value.to_bytes(2, "little", signed=True) for value in values)
+
+
+_RANDOM = random.Random(3)
+_NOISE = [_RANDOM.randint(-6, 6) for _ in range(800)]
+# Long enough for the layout to be found (at 512 bytes) and used, with the layout.
+DATA_TEXTS = {
+    "gray": (
+        bytes(90 + abs(i % 50 - 25) // 4 + (_NOISE[i] > 4) for i in range(700)),
+        *(1, reference.PIXELS),
+    ),
+    "colours": (
+        bytes(90 + i // 3 % 30 + i // 90 + 40 * (i % 3) + _NOISE[i] // 4 for i in range(750)),
+        *(3, reference.PIXELS),
+    ),
+    "mono": (
+        _samples(abs(i % 60 - 30) * 200 - 4000 + 9 * _NOISE[i] for i in range(350)),
+        *(2, reference.SAMPLES),
+    ),
+    "stereo": (
+        _samples((i // 2 % 50 * 40 + 900) * (1 - i % 2 * 3) + 9 * _NOISE[i] for i in range(350)),
+        *(4, reference.SAMPLES),
+    ),
+    "loud": (
+        _samples((-1) ** (i // 40 + i) * (32700 - 9 * _NOISE[i]) for i in range(350)),
+        *(4, reference.SAMPLES),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DATA_TEXTS)
+def test_the_layout_of_pixels_and_samples_is_found(name):
+    text, stride, values = DATA_TEXTS[name]
+    found = reference.find_layout(bytearray(text), 512, reference.Layout())
+    assert (found.stride, found.values) == (stride, values)
+
+
 # With M1, which is slow in the reference, each text is coded alone and in one of the profiles.
 AC_CASES = [
     *((name, True, profile) for i, name in enumerate(AC_TEXTS) for profile in (0, 1 + i % 3)),
@@ -65,19 +104,23 @@ AC_CASES = [
 ]
 
 
+DATA_CASES = [(name, False, 3) for name in DATA_TEXTS]
+
+
 # Quick: one text with M1 for each profile, and one without.
 QUICK = {
     *(("english", True, 0), ("english", True, 1), ("repeat", True, 2), ("code", True, 3)),
     *((name, False, profile) for name in ("lines", "numbers") for profile in range(1, 4)),
+    *((name, False, 3) for name in ("colours", "stereo")),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "with_model", "profile"),
-    [pytest.param(*c, marks=() if c in QUICK else pytest.mark.slow) for c in AC_CASES],
+    [pytest.param(*c, marks=() if c in QUICK else pytest.mark.slow) for c in AC_CASES + DATA_CASES],
 )
 def test_ac_block_equals_reference(small_model, name, with_model, profile):
-    text = AC_TEXTS[name]
+    text = AC_TEXTS.get(name) or DATA_TEXTS[name][0]
     if with_model and name not in ("records", "x86"):  # enough of them to be recognised
         text = text[:100]
     make = small_model.reference if with_model else None

@@ -38,6 +38,17 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         b"\x8b\xc3\xe8%s\x90" % (90000 - 8 * i).to_bytes(4, "little") for i in range(1500)
     )
     noise = random.Random(1).randbytes(2 * (1 << 16) + 100)
+    wave = [abs(i % 90 - 45) for i in range(3000)]
+    picture = bytes(
+        40 + w + i // 90 + noise[3 * i + k] % 5 + 50 * k
+        for i, w in enumerate(wave)
+        for k in range(3)
+    )
+    sound = b"".join(
+        (w * (side * 300 - 100) + noise[i] % 32).to_bytes(2, "little", signed=True)
+        for i, w in enumerate(wave)
+        for side in range(2)
+    )
     runs = bytes(1 << 19) + b"\x01" * (1 << 19) + b"\x02" * 100
     rows: list[tuple[str, bytes, str, bytes | None, str]] = [
         ("good-ac", english, "mode=ac", None, "M1 and mixing, English"),
@@ -47,6 +58,8 @@ def frames() -> list[tuple[str, bytes, str, bytes | None, str]]:
         ("good-ac-x86", calls, "mode=ac", None, "a binary: no M1, and the filter for x86 code"),
         ("good-ac-x86-light", calls, "level=1", None, "the same, light"),
         ("good-ac-x86-deep", calls, "level=9", None, "the same, deep"),
+        ("good-ac-pixels", picture, "level=9", None, "a binary: pixels"),
+        ("good-ac-samples", sound, "level=9", None, "a binary: samples of sound"),
         ("good-ac-numbers-light", log[:5000], "level=1", None, "numbers in lines, light"),
         ("good-ac-numbers", log[:5000], "", None, "the same, full"),
         ("good-ac-numbers-deep", log[:5000], "level=9", None, "the same, deep"),

@@ -85,6 +85,20 @@ static text made_text(const char *name, int kind, size_t n) {
                 snprintf(line, sizeof line, "%02u:%02u no %u -%u [1%018u] %u\n", row / 60, row % 60,
                          9990 + row / 3, 1010 - row % 1000, row * 7, made_next(&r) % 1000);
             for (int k = 0; k < size && at < n; k++) t.data[at++] = (uint8_t)line[k];
+        } else if (kind == 6) { /* pixels of three colours, 60 in a row */
+            const int x = (int)(at / 3 % 60), y = (int)(at / 180), grain = made_between(&r, 0, 6);
+            for (int k = 0; k < 3 && at < n; k++)
+                t.data[at++] = (uint8_t)(40 + x + 2 * y + 30 * k + grain + made_between(&r, 0, 2));
+        } else if (kind == 7 || kind == 8) { /* samples of two channels; as loud as can be */
+            const int time = (int)(at / 4), wave = time % 90 < 45 ? time % 90 : 90 - time % 90;
+            for (int k = 0; k < 2 && at < n; k++) {
+                const int noise = made_between(&r, -20, 20), loud = made_between(&r, 0, 255);
+                const int sample = kind == 7            ? (wave * 300 - 6000) * (3 - k) / 2 + noise
+                                   : (time / 7 + k) % 2 ? 32767 - loud
+                                                        : loud - 32768;
+                t.data[at++] = (uint8_t)(sample & 255);
+                if (at < n) t.data[at++] = (uint8_t)(sample >> 8 & 255);
+            }
         } else { /* bytes from 128 on, as in other scripts */
             uint32_t c = 0x4E00 + made_next(&r) % 50;
             uint8_t utf8[3] = {(uint8_t)(0xE0 | c >> 12), (uint8_t)(0x80 | (c >> 6 & 63)),
@@ -217,9 +231,10 @@ static void plain_coders(const text *t) {
 static void made(void) {
     static const int shapes[][4] = {
         {16, 16, 1, 0}, {48, 32, 2, 0}, {32, 16, 3, 1}, {192, 48, 1, 1}};
-    text texts[] = {made_text("random", 0, 3000),  made_text("words", 1, 9000),
-                    made_text("records", 2, 5000), made_text("repeats", 3, 6000),
-                    made_text("scripts", 4, 3000), made_text("numbers", 5, 5000)};
+    text texts[] = {
+        made_text("random", 0, 3000),  made_text("words", 1, 9000),   made_text("records", 2, 5000),
+        made_text("repeats", 3, 6000), made_text("scripts", 4, 3000), made_text("numbers", 5, 5000),
+        made_text("pixels", 6, 5000),  made_text("samples", 7, 5000), made_text("loud", 8, 3000)};
     text lanes = made_text("words-lanes", 1, 70000);
     text one = {"one-byte", texts[0].data, 1}, crlf = made_text("lines", 1, 4000);
     for (size_t i = 0; i + 2 < crlf.size; i += 40) memcpy(crlf.data + i, "\r\n", 2);
