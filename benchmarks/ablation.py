@@ -24,7 +24,6 @@ import numpy as np
 from nzip import _predict, evaluate, frame, models
 
 KERNEL = Path(__file__).parents[1] / "nzip" / "kernel"
-CONTEXTS = {"light": 4, "full": 9, "deep": 39}
 ALL, LEARNED = "(everything there)", "the start that was learned"
 Patches = list[tuple[str, str]]  # text that occurs once in mixing.inc, and its replacement
 
@@ -44,54 +43,118 @@ def without_set(index: int) -> Patches:
 
 # The parts of each profile. Removed contexts and inputs stay in the loops: the bytes show what they
 # are worth, but the times do not show all that they cost.
-NAMES = [
+_LIGHT = [
     "order 2",
-    "order 4",
+    "order 5",
     "the word (in binaries: records)",
     "the column and the byte above (records)",
+]
+_FULL = [
+    *_LIGHT,
     "the word and the one before (records)",
-    "the last eight kinds",
-    "the kinds without repeats",
+    "what followed this byte (the two bytes before the last)",
+    "the kinds without repeats (order 1)",
+    "the form of the line (order 3)",
+    "eight bytes without digits (order 6)",
+]
+_DEEP = [
+    "order 2",
+    "order 4",
+    "the word (records)",
+    "the column and the byte above (records)",
+    "the word and the one before (records)",
+    "the last eight kinds (the two bytes before the last)",
+    "the kinds without repeats (order 1)",
     "order 3",
     "order 6",
     "order 5",
     "what followed this byte",
     "what followed these two bytes",
     "the expected byte and the match's length",
-    # In binaries the contexts from here on are others: reference.Mixing, `_deep_keys`.
-    "order 1",
-    "the two bytes before the last",
-    "the word and the two before",
-    "the word and the second before",
-    "the field and its number",
-    "the field and the one above",
-    "the field and the key",
-    "the form and the field",
-    "the form and the field above",
-    "the form",
-    "eight bytes without digits",
-    "four bytes without digits",
-    "the byte above by fields",
-    "the line's first byte",
-    "the word and the key",
-    "the first field and the indentation",
-    "the form and that of the last line",
-    "the form and those of the last two lines",
-    "the field and the one before",
-    "the word and the first field",
-    "the last eight kinds alone",
-    "the word and the kinds without repeats",
-    "the key and the place in the field",
-    "the form and the first field",
-    "the number of the field and the kinds without repeats",
-    "the word before and the kinds of four bytes",
 ]
+NAMES = {
+    "light": _LIGHT,
+    "full": _FULL,
+    # In binaries the contexts after the first 13 are others: those of "data".
+    "deep": [
+        *_DEEP,
+        "order 1",
+        "the two bytes before the last",
+        "the word and the two before",
+        "the word and the second before",
+        "the field and its number",
+        "the field and the one above",
+        "the field and the key",
+        "the form and the field",
+        "the form and the field above",
+        "the form",
+        "eight bytes without digits",
+        "four bytes without digits",
+        "the byte above by fields",
+        "the line's first byte",
+        "the word and the key",
+        "the first field and the indentation",
+        "the form and that of the last line",
+        "the form and those of the last two lines",
+        "the field and the one before",
+        "the word and the first field",
+        "the last eight kinds alone",
+        "the word and the kinds without repeats",
+        "the key and the place in the field",
+        "the form and the first field",
+        "the number of the field and the kinds without repeats",
+        "the word before and the kinds of four bytes",
+    ],
+    "data": [
+        *_DEEP,
+        "the place in the record and the byte above",
+        "three bytes above each other",
+        "the place and the change above",
+        "the place and the line of the two above",
+        "the byte above and the change",
+        "the place, two above and the last",
+        "the place, one above and the last two",
+        "the byte before the last",
+        "the third-last byte",
+        "the fourth-last byte",
+        "the last and the fourth-last byte",
+        "high halves of five bytes",
+        "order 7",
+        "eight bytes: which were zero or repeated",
+        "four bytes: which were zero or repeated",
+        "the fifth-last byte",
+        "the sixth-last byte",
+        "the fourth- and fifth-last bytes",
+        "the fifth- and sixth-last bytes",
+        "the second- and fourth-last bytes",
+        "the third- and fifth-last bytes",
+        "the last and the fifth-last byte",
+        "the last and the sixth-last byte",
+        "the next sample in a line",
+        "the next sample in a curve",
+        "the next sample as the other channel bends",
+        "high five bits of three bytes",
+        "high five bits of six bytes",
+        "three bytes that followed these two",
+        "the last byte and the position modulo 4",
+        "the last byte and the position modulo 16",
+        "the word and the last byte",
+        "high three bits of eight bytes",
+        "two bytes above, by the layout",
+        "bytes above, above right and left",
+        "some bits of them",
+        "the prediction (the last and the seventh-last byte)",
+        "the prediction and the last byte (the shortest match's byte, the last byte)",
+        "two predictions (two matches' bytes)",
+    ],
+}
+OTHER_MATCHES, PREDICTIONS = "the other matches", "the predictions of values"
 ROWS: dict[str, Patches] = {
-    **{name: without_context(i) for i, name in enumerate(NAMES)},
     "the match model": without_inputs("MATCH_INPUT"),
     "the map of the expected byte": without_inputs("EXPECTED_INPUT"),
-    "the other matches": without_inputs(
-        "FIRST_CONTEXT + MAX_CONTEXTS", "FIRST_CONTEXT + MAX_CONTEXTS + 1"
+    OTHER_MATCHES: without_inputs("FIRST_CONTEXT + contexts", "FIRST_CONTEXT + contexts + 1"),
+    PREDICTIONS: without_inputs(
+        *(f"FIRST_CONTEXT + contexts + MATCHES - 1 + {i}" for i in range(3))
     ),
     "the digits of an earlier number": without_inputs("NUMBER_INPUT"),
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
@@ -181,24 +244,28 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--head", type=int, default=1_000_000, help="bytes of a file, at most")
     parser.add_argument("--model")
-    parser.add_argument("--profile", choices=CONTEXTS, default="full")
+    parser.add_argument("--profile", choices=NAMES, default="full")
     parser.add_argument("--rows", default="", help="only parts with this in their name")
     arguments = parser.parse_args()
-    model = models.load(arguments.model)
-    predictor, learned = model.predictor, start_of(model, arguments.profile)
     texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
-    logits = [node_logits(predictor, text) for text in texts]
+    logits: Sequence[np.ndarray | None] = [None] * len(texts)
+    learned: list[np.ndarray] = []
+    if arguments.profile != "data":  # which is without M1
+        model = models.load(arguments.model)
+        logits = [node_logits(model.predictor, text) for text in texts]
+        learned = start_of(model, arguments.profile)
     names = [path.name for path in arguments.files]
     print(f"| without | {' | '.join(names)} | all | microseconds per byte |")
     print("|---" + "|---:" * (len(names) + 2) + "|")
     full: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        gone = NAMES[CONTEXTS[arguments.profile] :]
-        if arguments.profile != "deep":
-            gone += ["the other matches", *list(ROWS)[-7:-2]]
+        gone = ["M1", LEARNED] if arguments.profile == "data" else [PREDICTIONS]
+        if arguments.profile in ("light", "full"):
+            gone += [OTHER_MATCHES, *list(ROWS)[-7:-2]]
         if arguments.profile == "light":
             gone += ["weights for all", "the final maps"]
-        for name, patches in {ALL: [], "M1": [], LEARNED: [], **ROWS}.items():
+        contexts = {name: without_context(i) for i, name in enumerate(NAMES[arguments.profile])}
+        for name, patches in {ALL: [], "M1": [], LEARNED: [], **contexts, **ROWS}.items():
             if name in gone or (full and arguments.rows not in name):
                 continue
             library = build(patches, Path(folder), arguments.profile)

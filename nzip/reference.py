@@ -868,6 +868,8 @@ class Prediction:
         self.text = text
         self.active = False
         self.odd = 0  # the next byte is the high one of a sample
+        self.predicted: list[int] = []  # Q4
+        self.narrow: list[int] = []
         self._reset(Layout())
 
     def _reset(self, layout: Layout) -> None:
@@ -921,7 +923,7 @@ class Prediction:
         self.odd = int(values == SAMPLES and position % 2)
         if self.odd:  # cells of 256, around the sample less its low byte
             low = self.text[position - 1]
-            self.centers = [(value - low * 16 >> 8) & 4095 for value in self.values]
+            self.centers = [(value - low * 16 >> 8) & 4095 for value in self.predicted]
             self.narrow = [narrow * 256 for narrow in self.narrow]
             return
         self.active = values == SAMPLES or (pixels and position >= 2 * row + stride)
@@ -931,8 +933,8 @@ class Prediction:
         fixed = 16 * (self._pixel(position) if pixels else self._sound(position))
         limits = (-64, 255 * 16 + 64) if pixels else (-32768 * 16, 32767 * 16)
         linear = [self.base * 16 + one[self.channel].predict(self.x) for one in self.linear]
-        self.values = [clamp(value, *limits) for value in (*linear, fixed)]
-        self.centers = [value if pixels else value & 4095 for value in self.values]
+        self.predicted = [clamp(value, *limits) for value in (*linear, fixed)]
+        self.centers = [value if pixels else value & 4095 for value in self.predicted]
         if pixels:
             near = {stride: 2, row: 2, row - stride: 1, row + stride: 1}
             near[1] = near.get(1, 0) + 2
@@ -952,7 +954,7 @@ class Prediction:
         if not self.active or (values == SAMPLES and not self.odd):
             return
         value = self.text[position] if values == PIXELS else self._sample(position + 1, 1)
-        for i, predicted in enumerate(self.values):
+        for i, predicted in enumerate(self.predicted):
             error = abs(value * 16 - predicted)
             means = self.means[i][self.channel]
             c = self.classes[i]
@@ -965,7 +967,7 @@ class Prediction:
         """The next byte by each prediction."""
         if self.odd:
             return [(center + 8 >> 4) % 256 for center in self.centers]
-        return [(value >> 4) % 256 for value in self.values]
+        return [(value >> 4) % 256 for value in self.predicted]
 
     def logits(self, depth: int, node: int) -> list[int]:
         """The logit of a one by each prediction: by a logistic distribution around it."""
@@ -1088,12 +1090,16 @@ class Mixing:
             return _hash(history % 256**n, n)
 
         if not self._is_binary():
+            full = self.profile == FULL
+            after = self.follow.get(last, 0) % 256**3 << 8 | last
             special = [
                 _hash(self.word << 8 | last, 9),
                 _hash(self.column << 16 | self.above << 8 | last, 10),
                 _hash(word | self.before, 11),
-                _hash(self.shape << 8 | last, 12),
+                _hash(after, 21) if full else _hash(self.shape << 8 | last, 12),
                 _hash(self.skeleton << 8 | last, 13),
+                _hash(self.numbers.form, 22) if full else order(3),
+                _hash(self.masked, 23) if full else order(6),
             ]
         elif r:  # records
             special = [
@@ -1108,10 +1114,10 @@ class Mixing:
                 _hash(history & 0xFF00FF, 19),
             ]
         if self._is_binary():
-            special += [_hash(history & 0xFFFF00, 20), order(1)]
-        self.hashes = [order(2), order(4), *special[:2]]
+            special += [_hash(history & 0xFFFF00, 20), order(1), order(3), order(6)]
+        self.hashes = [order(2), order(5 if self.profile <= FULL else 4), *special[:2]]
         if self.profile >= FULL:
-            self.hashes += [*special[2:], order(3), order(6)]
+            self.hashes += special[2:]
         binary = self._is_binary()
         self.set_rows = [4096 + last if binary else self.classes, 0, 0, last * 8]
         if self.profile >= DEEP:
@@ -1297,8 +1303,6 @@ class Mixing:
         """DEEP's and DATA's record of lines and their fields, after ``byte``."""
         after = self.history >> 8 & 0xFFFF
         self.follow2[after] = (self.follow2.get(after, 0) << 8 | byte) % 2**32
-        masked = 48 if kind_of == 4 else byte
-        self.masked = (self.masked << 8 | masked) % 2**64
         column = byte == self.history >> 32 & 255
         self.zeros = (self.zeros << 2 | column << 1 | (byte == 0)) % 2**32
         hit = self.up > 0 and self.text[self.up] == byte
@@ -1438,6 +1442,7 @@ class Mixing:
         self.follow[last] = (self.follow.get(last, 0) << 8 | byte) % 256**4
         self.last16 = (self.last16 << 8 | byte) % 256**16
         self.history = self.last16 % 256**8
+        self.masked = (self.masked << 8 | (48 if kind_of == 4 else byte)) % 2**64
         self.shape = (self.shape << 4 | kind_of) % 2**32
         if self.skeleton % 16 != kind_of:
             self.skeleton = (self.skeleton << 4 | kind_of) % 2**32

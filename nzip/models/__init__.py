@@ -28,10 +28,10 @@ WINDOWS = "windows-3"  # for eqinfo and tokens
 SUFFIX = ".safetensors"
 # SHA-256 of the released files. A file with one of these names and another hash is refused.
 RELEASED: dict[str, str] = {
-    "base-3": "dd719ad021775c99d255679ce03460ff275b5c23f39f4e27ebaed8ad05491a21",
-    "large-3": "6bd79bce33482c65677a1c63d2c701310b3d5030c92ce34d253b59910927f57b",
-    "nano-3": "c1ea22e8bd373addee265f1f10cb5a2cd570bfb7ec894a06b03977632ccf9ef4",
-    "small-3": "01bc87c87357d15ed1b9ffaeea05ad483ba60e8589227b76d379ed97001ea6ca",
+    "base-3": "c98873050cfbfa956f9fc919ecf1d98357bde0dc1460bc4e8a81817626e5a58e",
+    "large-3": "dca568cb4e23a6bfb72eb5aee6ae60454234abb0cfba6da21c1464f22ce2f1bb",
+    "nano-3": "82d585b581543bcbdffd58c3478e2a43569f73ef3430b0678a106fdaa4fa3a5e",
+    "small-3": "06d39f9f477bf9fe5e78492b7202a1e7491454835d326788e88ca204867693a0",
     "tables-3": "71b5c639bb1caf15aacafd7177441bd258ad1a67fdf88149cc282d7cf295f3d6",
     "windows-3": "7fa2b86a27f020e1dbdfbc583bbbb16a66ba327f7f45b6e12b5719d1754d937d",
 }
