@@ -195,7 +195,7 @@ MUTANTS = [
     Mutant(
         "levels",
         "nzip/levels.py",
-        "tables = 16 << min(bits + coding, max(bits, 22), 24)",
+        "tables = 16 << min(bits + profile, max(bits, 22), 24)",
         "tables = 4 << min(bits + coding, max(bits, 22), 24)",
         "test_habits.py -k is_what_it_takes",
     ),
@@ -449,6 +449,20 @@ MUTANTS = [
         "#define MATCH_MAX 400",
         "#define MATCH_MAX 40",
         "test_predict.py -k 'equals_reference and repeat'",
+    ),
+    Mutant(
+        "C, data",
+        "nzip/kernel/data.inc",
+        "d->value[i] & 4095",
+        "d->value[i] & 2047",
+        "test_predict.py -k 'equals_reference and stereo'",
+    ),
+    Mutant(
+        "C, data",
+        "nzip/kernel/data.inc",
+        "near + 2 * ERROR(r) + ERROR(r - p)",
+        "near + 2 * ERROR(r) + ERROR(r)",
+        "test_predict.py -k 'equals_reference and colours'",
     ),
     Mutant(
         "C, numbers",
