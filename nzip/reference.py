@@ -1089,8 +1089,8 @@ class Mixing:
         def order(n: int) -> int:
             return _hash(history % 256**n, n)
 
+        full = self.profile == FULL and not self._is_binary()
         if not self._is_binary():
-            full = self.profile == FULL
             after = self.follow.get(last, 0) % 256**3 << 8 | last
             special = [
                 _hash(self.word << 8 | last, 9),
@@ -1098,8 +1098,6 @@ class Mixing:
                 _hash(word | self.before, 11),
                 _hash(after, 21) if full else _hash(self.shape << 8 | last, 12),
                 _hash(self.skeleton << 8 | last, 13),
-                _hash(self.numbers.form, 22) if full else order(3),
-                _hash(self.masked, 23) if full else order(6),
             ]
         elif r:  # records
             special = [
@@ -1114,10 +1112,12 @@ class Mixing:
                 _hash(history & 0xFF00FF, 19),
             ]
         if self._is_binary():
-            special += [_hash(history & 0xFFFF00, 20), order(1), order(3), order(6)]
+            special += [_hash(history & 0xFFFF00, 20), order(1)]
         self.hashes = [order(2), order(5 if self.profile <= FULL else 4), *special[:2]]
         if self.profile >= FULL:
             self.hashes += special[2:]
+            self.hashes.append(_hash(self.numbers.form, 22) if full else order(3))
+            self.hashes.append(_hash(self.masked, 23) if full else order(6))
         binary = self._is_binary()
         self.set_rows = [4096 + last if binary else self.classes, 0, 0, last * 8]
         if self.profile >= DEEP:
