@@ -450,6 +450,17 @@ class Trail:
         return (key ^ key >> 32) * HASH % 2**64
 
 
+def _inverse_root(x: int) -> tuple[int, int]:
+    """1 / the square root of x as a factor, at most 2^14, and a shift: factor / 2^shift.
+
+    x is below 2^30; 0 counts as 1.
+    """
+    x, shift = max(1, x), 28
+    while x < 2**28:
+        x, shift = x << 2, shift - 1
+    return rsqrt_table()[(x >> 20) - 256], shift
+
+
 class M1:
     """The recurrent predictor. Tensors are nested lists of ints, named as in docs/format.md."""
 
@@ -496,11 +507,8 @@ class M1:
     @staticmethod
     def _normalise(x: list[int]) -> list[int]:
         """x divided by its root mean square, in steps of 1/21."""
-        mean, shift = max(1, sum(v * v for v in x) // len(x)), 24
-        while mean < 2**28:
-            mean, shift = mean << 2, shift - 1
-        factor = rsqrt_table()[(mean >> 20) - 256]
-        return [clamp(rshift_round(v * factor, shift), -63, 63) for v in x]
+        factor, shift = _inverse_root(sum(v * v for v in x) // len(x))
+        return [clamp(rshift_round(v * factor, shift - 4), -63, 63) for v in x]
 
     @staticmethod
     def _product(
@@ -727,9 +735,10 @@ class Numbers:
                 self.table[self.entry] = (self.table.get(self.entry, (0, 0))[0], change)
             self.entry = (self.form * 0x9E3779B1 % 2**32) >> (32 - self.bits)
             self._begin(text, position)
-            self.table[self.entry] = (position, self.table.get(self.entry, (0, 0))[1])
             self.value = self.place = 0
         else:
+            if self.place == 0:
+                self.table[self.entry] = (position - 1, self.table.get(self.entry, (0, 0))[1])
             if not 48 <= last <= 57:
                 self.form = (self.form + 48 + 1) * 0x2F0B4C47 % 2**32
             for i, row in enumerate(self.rows):
@@ -781,6 +790,58 @@ class Numbers:
             return 0
         first = clamp(self.size - self.place - 1, 0, 5) * 4 + self.relation[0]
         return 1 + first * 5 + (0 if self.rows[1] is None else 1 + self.relation[1])
+
+
+class Dynamic:
+    """Dynamic evaluation of M1's output layer: its weights go on learning from the block.
+
+    What is learned is kept apart: for each node, what would have to be added to M1's weights.
+    Learned by online logistic regression on M1's outputs, each divided by its root mean square in
+    the first bytes of the block, with one step size for each node (arXiv 1709.07432, section 4).
+    """
+
+    def __init__(self, width: int) -> None:
+        self.weights = [[0] * width for _ in range(256)]  # Q14
+        self.errors = [655] * 256  # sums of squared errors, Q16
+        self.squares, self.seen = [8 * 256] * width, 8
+        self._scale()
+
+    def _scale(self) -> None:
+        roots = [_inverse_root((square << 16) // self.seen) for square in self.squares]
+        self.factors = [min(32767, factor << (28 - shift) >> 3) for factor, shift in roots]
+
+    def begin(self, outputs: list[int], position: int) -> None:
+        """Begin a byte, before which M1's outputs are ``outputs``."""
+        early = position <= 16384 and position % 8 == 0
+        if early and position and position & (position - 1) == 0:
+            self._scale()
+        self.x = [
+            clamp(rshift_round(256 * x * factor, 15), -4095, 4095)
+            for x, factor in zip(outputs, self.factors, strict=True)
+        ]
+        if early:
+            self.squares = [a + x * x for a, x in zip(self.squares, outputs, strict=True)]
+            self.seen += 1
+
+    def logit(self, node: int, logit: int) -> int:
+        """What is added to M1's logit of a one at a node."""
+        total = sum(w * v for w, v in zip(self.weights[node], self.x, strict=True))
+        total = (total + 2**31) % 2**32 - 2**31
+        added = clamp(total >> 16, -2047, 2047)
+        self.added_to = clamp(logit + added, -2047, 2047)
+        return added
+
+    def learn(self, node: int, bit: int) -> None:
+        """Learn from the bit that came at the node."""
+        miss = (bit << 16) - bit - squash(self.added_to)
+        self.errors[node] = min(self.errors[node] + (miss * miss >> 16), 2**30 - 1)
+        factor, shift = _inverse_root(self.errors[node])
+        step = clamp(3 * factor * miss >> (shift - 6), -32767, 32767)
+        if abs(step) >= 128:
+            self.weights[node] = [
+                clamp(w + rshift_round(v * step, 15), -32768, 32767)
+                for w, v in zip(self.weights[node], self.x, strict=True)
+            ]
 
 
 NO_VALUES, PIXELS, SAMPLES = range(3)
@@ -1009,9 +1070,12 @@ class Mixing:
         contexts, sets = MIXED_CONTEXTS[profile], MIXED_SETS[profile]
         bits = _ceil_log2(size)
         self.slot_bits = clamp(bits + profile, 10, clamp(bits, 22, 24))
-        self.run_bits, self.apm_bits = clamp(bits, 8, 18), clamp(bits + 2, 10, 16)
+        self.run_bits = clamp(bits, 8, 18)
+        self.apm_bits = clamp(bits + 2, 10, 13 if profile == FULL else 16)
         self.numbers = Numbers(clamp(bits - 2, 6, 16), clamp(bits - 2, 8, 15))
         self.prediction = Prediction(text)  # only for DATA
+        width = m1.hidden + m1.embed if m1 and profile in (FULL, DEEP) else 0
+        self.m1, self.dynamic = m1, Dynamic(width) if width else None
         self.slots: dict[int, bytearray] = {}
         self.following, self.counts, chances = history_tables()
         self.new_map = LightMap if profile == LIGHT else AdaptiveMap
@@ -1337,8 +1401,10 @@ class Mixing:
                 self.first_word = self.before_field
 
     def begin(self) -> None:
-        """Begin a byte."""
+        """Begin a byte, for which M1 has made its step."""
         self.node = 1
+        if self.m1 and self.dynamic:
+            self.dynamic.begin(self.m1.act, self.position)
         for match in self.matches:
             match.begin(self.text)
         self.rate = self.rate_end + self.rate_start * 1024 // (1024 + self.position // 32)
@@ -1360,12 +1426,13 @@ class Mixing:
             maps[depth << 4 | count]
             for maps, count in zip(self.run_map, self.run_count, strict=True)
         ]
+        added = self.dynamic.logit(self.node, logit) if self.dynamic else 0
         self.x = [
             clamp(logit, -2047, 2047),
             self.matches[0].input(depth),
             stretch(self.expected_place.p16()),
             256,
-            self.numbers.logit(depth, self.node),
+            self.numbers.logit(depth, self.node) or added,
             *(
                 _towards(byte, depth, stretch(place.p16()))
                 for byte, place in zip(self.run_byte, self.run_place, strict=True)
@@ -1412,6 +1479,8 @@ class Mixing:
         for weights in self.sets if self.profile == LIGHT or abs(miss) >= 256 else []:
             for k, v in enumerate(self.x):
                 weights[k] = clamp(weights[k] + rshift_round(v * error, 15), -32768, 32767)
+        if self.dynamic:
+            self.dynamic.learn(self.node, bit)
         for row in self.rows:
             row[self.near] += ((bit << 16) - bit - row[self.near]) >> 5
         for maps, slot in zip(self.maps, self.found, strict=True):

@@ -24,6 +24,10 @@ NZ_INLINE int32_t nz_clamp(int32_t x, int32_t lo, int32_t hi) {
     return x < lo ? lo : x > hi ? hi : x;
 }
 
+NZ_INLINE int64_t nz_clamp64(int64_t x, int64_t lo, int64_t hi) {
+    return x < lo ? lo : x > hi ? hi : x;
+}
+
 /* The number of leading zero bits of x, which must not be 0. */
 NZ_INLINE int nz_leading_zeros(uint32_t x) {
 #if defined(__GNUC__) || defined(__clang__)

@@ -8,15 +8,24 @@ NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, in
     const int8_t *w = m->weights + (size_t)row * (size_t)m->columns;
     const __m512i mult = _mm512_loadu_si512((const void *)(m->mult + row));
     const __m512i bias = _mm512_loadu_si512((const void *)(m->bias + row));
+    const int parts =
+        steps < 4 ? 4 / steps : 1; /* sums of a step: one alone would wait for itself */
     __m512i acc[8];
-    for (int l = 0; l < steps; l++) acc[l] = _mm512_setzero_si512();
-    for (int k = 0; k < m->columns; k += 4, w += 64) {
-        const __m512i weight = _mm512_loadu_si512((const void *)w);
-        for (int l = 0; l < steps; l++) {
-            int32_t a;
-            memcpy(&a, act + l * stride + k, 4);
-            acc[l] = _mm512_dpbusd_epi32(acc[l], _mm512_set1_epi32(a), weight);
+    for (int i = 0; i < steps * parts; i++) acc[i] = _mm512_setzero_si512();
+    for (int k = 0; k < m->columns; k += 4 * parts)
+        for (int i = 0; i < parts; i++, w += 64) {
+            const __m512i weight = _mm512_loadu_si512((const void *)w);
+            for (int l = 0; l < steps; l++) {
+                int32_t a;
+                memcpy(&a, act + l * stride + k + 4 * i, 4);
+                __m512i *sum = &acc[l * parts + i];
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(a), weight);
+            }
         }
+    for (int l = 0; l < steps; l++) {
+        for (int i = 1; i < parts; i++)
+            acc[l * parts] = _mm512_add_epi32(acc[l * parts], acc[l * parts + i]);
+        acc[l] = acc[l * parts];
     }
     for (int l = 0; l < steps; l++) {
         __m512i z = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(acc[l], mult), bias),

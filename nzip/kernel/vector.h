@@ -24,11 +24,16 @@ NZ_INLINE vec v_mulhrs(vec a, vec b) {
 #define v_shl(v, n) _mm256_slli_epi16(v, n)
 #define v_shr(v, n) _mm256_srai_epi16(v, n)
 
-/* Stores activations within +-NZ_ACT_MAX. */
+/* Stores activations within +-NZ_ACT_MAX, or loads them. */
 NZ_INLINE void v_store_act(uint8_t *act, vec v) {
     v = v_add(v, v_set(NZ_ACT_ZERO));
     _mm_storeu_si128((__m128i *)(void *)act,
                      _mm_packus_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+}
+
+NZ_INLINE vec v_load_act(const uint8_t *act) {
+    return v_sub(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)act)),
+                 v_set(NZ_ACT_ZERO));
 }
 
 /* (v * factor) >> shift, rounded and saturated. */
@@ -54,7 +59,7 @@ NZ_INLINE vec v_pick(const int16_t *table, vec_index i) {
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), i);
 }
 
-/* Sum of n products, n a multiple of LANES. */
+/* Sum of n products, n a multiple of LANES; it wraps if it does not fit. */
 NZ_INLINE int32_t v_dot(const int16_t *a, const int16_t *b, int n) {
     __m256i sum = _mm256_madd_epi16(v_load(a), v_load(b));
     for (int k = 16; k < n; k += 16)
@@ -123,6 +128,9 @@ NZ_INLINE vec v_mulhrs(vec a, vec b) { return vqrdmulhq_s16(a, b); }
 
 NZ_INLINE void v_store_act(uint8_t *act, vec v) {
     vst1_u8(act, vmovn_u16(vreinterpretq_u16_s16(v_add(v, v_set(NZ_ACT_ZERO)))));
+}
+NZ_INLINE vec v_load_act(const uint8_t *act) {
+    return v_sub(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(act))), v_set(NZ_ACT_ZERO));
 }
 
 NZ_INLINE vec v_scale(vec v, int16_t factor, int shift) {
@@ -228,6 +236,11 @@ NZ_INLINE vec v_shr(vec a, int n) {
 }
 
 NZ_INLINE void v_store_act(uint8_t *act, vec v) { EACH act[i] = (uint8_t)(v.at[i] + NZ_ACT_ZERO); }
+NZ_INLINE vec v_load_act(const uint8_t *act) {
+    vec v;
+    EACH v.at[i] = (int16_t)(act[i] - NZ_ACT_ZERO);
+    return v;
+}
 
 NZ_INLINE vec v_scale(vec v, int16_t factor, int shift) {
     EACH v.at[i] = (int16_t)nz_clamp(nz_rshift_round(v.at[i] * factor, shift), -32768, 32767);
@@ -242,9 +255,9 @@ NZ_INLINE vec v_pick(const int16_t *table, vec_index index) {
 }
 
 NZ_INLINE int32_t v_dot(const int16_t *a, const int16_t *b, int n) {
-    int32_t sum = 0;
-    for (int k = 0; k < n; k++) sum += a[k] * b[k];
-    return sum;
+    uint32_t sum = 0;
+    for (int k = 0; k < n; k++) sum += (uint32_t)(a[k] * b[k]);
+    return (int32_t)sum;
 }
 
 NZ_INLINE uint64_t v_squares(const int16_t *x, int n) {
