@@ -156,7 +156,8 @@ ROWS: dict[str, Patches] = {
     PREDICTIONS: without_inputs(
         *(f"FIRST_CONTEXT + contexts + MATCHES - 1 + {i}" for i in range(3))
     ),
-    "the digits of an earlier number": without_inputs("NUMBER_INPUT"),
+    "the digits of an earlier number": [("number_logit(&a->numbers, depth, node);", "0;")],
+    "dynamic evaluation": [("return profile == NZ_FULL || profile == NZ_DEEP;", "return 0;")],
     "the runs": without_inputs("RUN_INPUT", "RUN_INPUT + 1"),
     "a match that goes on after a miss": [("m->missed == 255", "!hit")],
     "weights by kinds of characters": without_set(0),
@@ -210,6 +211,11 @@ def node_logits(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
     return np.ascontiguousarray(np.take_along_axis(every, nodes, axis=1))
 
 
+def outputs(predictor: _predict.Predictor, text: bytes) -> np.ndarray:
+    """M1's outputs at each byte of a text: uint8 [n, width]."""
+    return np.frombuffer(_predict.outputs(predictor, text), np.uint8).reshape(len(text), -1)
+
+
 def start_of(model: models.Model, profile: str) -> list[np.ndarray]:
     """The model's weights and maps for the start of mixing, or nothing."""
     for number, (weights, maps) in model.starts.items():
@@ -224,16 +230,17 @@ def start_of(model: models.Model, profile: str) -> list[np.ndarray]:
 def measure(
     library: ctypes.CDLL,
     text: bytes,
-    logits: np.ndarray | None,
+    m1: Sequence[np.ndarray] = (),
     start: Sequence[np.ndarray] = (),
 ) -> tuple[float, float]:
-    """(bytes of an ideal coder, seconds of one core)."""
+    """(bytes of an ideal coder, seconds of one core). m1: its logits and outputs, if there are."""
     p1 = np.empty((len(text), 8), np.uint16)
-    arrays = [logits, *(start or (None, None)), p1]
+    arrays = [*(m1 or (None, None)), *(start or (None, None)), p1]
     pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in arrays]
+    width = m1[1].shape[1] if m1 else 0
     size = ctypes.c_size_t(len(text))
     began = time.thread_time()
-    if library.mix(text, size, *pointers):
+    if library.mix(text, size, *pointers[:2], width, *pointers[2:]):
         sys.exit("out of memory")
     seconds = time.thread_time() - began
     return float(evaluate.code_lengths(p1, text).sum() / 8), seconds
@@ -248,11 +255,11 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only parts with this in their name")
     arguments = parser.parse_args()
     texts = [path.read_bytes()[: arguments.head] for path in arguments.files]
-    logits: Sequence[np.ndarray | None] = [None] * len(texts)
+    m1: list[list[np.ndarray]] = [[] for _ in texts]
     learned: list[np.ndarray] = []
     if arguments.profile != "data":  # which is without M1
         model = models.load(arguments.model)
-        logits = [node_logits(model.predictor, text) for text in texts]
+        m1 = [[f(model.predictor, text) for f in (node_logits, outputs)] for text in texts]
         learned = start_of(model, arguments.profile)
     names = [path.name for path in arguments.files]
     print(f"| without | {' | '.join(names)} | all | microseconds per byte |")
@@ -269,10 +276,11 @@ def main() -> None:
             if name in gone or (full and arguments.rows not in name):
                 continue
             library = build(patches, Path(folder), arguments.profile)
-            rows = logits if name != "M1" else [None] * len(texts)
             start = [] if name == LEARNED else learned
-            pairs = zip(texts, rows, strict=True)
-            parts = [measure(library, text, row, start) for text, row in pairs]
+            pairs = zip(texts, m1, strict=True)
+            parts = [
+                measure(library, text, [] if name == "M1" else own, start) for text, own in pairs
+            ]
             sizes = [size for size, _ in parts]
             sizes.append(sum(sizes))
             each = sum(seconds for _, seconds in parts) / sum(map(len, texts)) * 1e6

@@ -16,7 +16,7 @@ cdef extern from "kernel/coder.h" nogil:
 
 cdef extern from "kernel/engine.h" nogil:
     ctypedef struct nz_model:
-        int ahead
+        int width, ahead
     ctypedef struct nz_watch:
         int (*poll)(void *, size_t) noexcept
         void *context
@@ -43,7 +43,8 @@ cdef extern from "kernel/engine.h" nogil:
         int (*eqinfo_decode)(const nz_model *, int, int, const uint8_t *, size_t, size_t, uint8_t **, size_t *,
                              const nz_watch *) noexcept nogil
         int (*eqinfo_tree)(const nz_model *, int, uint16_t *, uint8_t *, const nz_watch *) noexcept nogil
-        int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *, const nz_watch *) noexcept nogil
+        int (*logits)(const nz_model *, const uint8_t *, size_t, int, int16_t *, uint8_t *,
+                      const nz_watch *) noexcept nogil
         nz_warm *(*ac_warm)(const nz_model *, int, const uint8_t *, size_t, size_t, const nz_watch *,
                             int *) noexcept nogil
         void (*ac_warm_free)(nz_warm *) noexcept nogil
@@ -528,6 +529,25 @@ def logits(Predictor predictor not None, const uint8_t[::1] text not None, int l
     cdef uint8_t[::1] view = result
     if n:
         with nogil:
-            rc = engine.logits(predictor.model, &text[0], n, lanes, <int16_t *>&view[0], &w)
+            rc = engine.logits(predictor.model, &text[0], n, lanes, <int16_t *>&view[0], NULL, &w)
+        _check(watch, rc)
+    return result
+
+
+def outputs(Predictor predictor not None, const uint8_t[::1] text not None, Watch watch=None):
+    """The outputs of M1 from which the logits at each byte are made.
+
+    They are a bytearray [len(text), hidden + embed], in steps of 1/21, 64 for 0.
+    """
+    cdef const nz_engine *engine = _get_engine()
+    cdef nz_watch w
+    watch = _watch(watch, &w)
+    cdef size_t n = text.shape[0]
+    cdef int rc
+    result = bytearray(predictor.model.width * n)
+    cdef uint8_t[::1] view = result
+    if n:
+        with nogil:
+            rc = engine.logits(predictor.model, &text[0], n, 1, NULL, &view[0], &w)
         _check(watch, rc)
     return result

@@ -451,11 +451,11 @@ class Trail:
 
 
 def _inverse_root(x: int) -> tuple[int, int]:
-    """1 / the square root of x as a factor, at most 2^14, and a shift: factor / 2^shift.
+    """21 / the square root of x, as a factor and a shift: factor / 2^shift.
 
     x is below 2^30; 0 counts as 1.
     """
-    x, shift = max(1, x), 28
+    x, shift = max(1, x), 24
     while x < 2**28:
         x, shift = x << 2, shift - 1
     return rsqrt_table()[(x >> 20) - 256], shift
@@ -508,7 +508,7 @@ class M1:
     def _normalise(x: list[int]) -> list[int]:
         """x divided by its root mean square, in steps of 1/21."""
         factor, shift = _inverse_root(sum(v * v for v in x) // len(x))
-        return [clamp(rshift_round(v * factor, shift - 4), -63, 63) for v in x]
+        return [clamp(rshift_round(v * factor, shift), -63, 63) for v in x]
 
     @staticmethod
     def _product(
@@ -808,7 +808,7 @@ class Dynamic:
 
     def _scale(self) -> None:
         roots = [_inverse_root((square << 16) // self.seen) for square in self.squares]
-        self.factors = [min(32767, factor << (28 - shift) >> 3) for factor, shift in roots]
+        self.factors = [min(32767, (3 * factor << (24 - shift)) >> 5) for factor, shift in roots]
 
     def begin(self, outputs: list[int], position: int) -> None:
         """Begin a byte, before which M1's outputs are ``outputs``."""
@@ -836,7 +836,7 @@ class Dynamic:
         miss = (bit << 16) - bit - squash(self.added_to)
         self.errors[node] = min(self.errors[node] + (miss * miss >> 16), 2**30 - 1)
         factor, shift = _inverse_root(self.errors[node])
-        step = clamp(3 * factor * miss >> (shift - 6), -32767, 32767)
+        step = clamp(factor * miss >> (shift - 4), -32767, 32767)
         if abs(step) >= 128:
             self.weights[node] = [
                 clamp(w + rshift_round(v * step, 15), -32768, 32767)

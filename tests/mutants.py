@@ -471,6 +471,20 @@ MUTANTS = [
         "return above == -9 ? SAME : DIFFERENT;",
         "test_predict.py -k 'equals_reference and numbers'",
     ),
+    Mutant(
+        "C, dynamic evaluation",
+        "nzip/kernel/dynamic.inc",
+        "if (early && position && !(position & (position - 1))) {",
+        "if (early && position && position < 64 && !(position & (position - 1))) {",
+        "test_predict.py -k 'equals_reference and long'",
+    ),
+    Mutant(
+        "C, dynamic evaluation",
+        "nzip/kernel/dynamic.inc",
+        "#define LEAST_STEP 128",
+        "#define LEAST_STEP 256",
+        "test_predict.py -k 'equals_reference and long'",
+    ),
 ]
 
 

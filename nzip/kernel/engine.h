@@ -123,9 +123,10 @@ typedef struct {
        string (trie.h), nz_window_codewords(width) of them. NZ_BAD_CODE: a string is too long. */
     int (*eqinfo_tree)(const nz_model *, int width, uint16_t *length, uint8_t *byte,
                        const nz_watch *);
-    /* M1's node logits (Q8) at each byte of a text: int16 [n][256], entry 0 unused. */
+    /* M1's node logits (Q8) at each byte of a text: int16 [n][256], entry 0 unused; and with one
+       lane its outputs, from which they are made: [n][width]. Each may be NULL. */
     int (*logits)(const nz_model *, const uint8_t *text, size_t n, int lanes, int16_t *out,
-                  const nz_watch *);
+                  uint8_t *outputs, const nz_watch *);
     /* Reads a prior of n bytes, for blocks like one of `block` bytes; if it returns NULL, *rc says
        why. With `keep` coding a block leaves the nz_warm unchanged; without, it can only be
        freed. */

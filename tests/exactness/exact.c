@@ -245,7 +245,7 @@ static void made(void) {
         printf("model %d %d %d %d\n", shapes[k][0], shapes[k][1], shapes[k][2], shapes[k][3]);
         for (int l = 1; l <= 8; l *= 2) {
             int16_t *out = malloc(2000 * 512);
-            need(engine->logits(m, texts[1].data, 2000, l, out, NULL) == 0, "logits");
+            need(engine->logits(m, texts[1].data, 2000, l, out, NULL, NULL) == 0, "logits");
             say("logits", "words", l, 0, 2000, hash16(out, 2000 * 256));
             free(out);
         }

@@ -217,9 +217,9 @@ static void build_model(const uint8_t *in, size_t size) {
     if (m && plain) {
         size_t n = size < 16 ? size : 16;
         int16_t *a = malloc(n * 512), *b = malloc(n * 512);
-        need(engine->logits(m, in, n, 1, a, NULL) == 0, "logits");
-        need(nz_engine_portable.logits(plain, in, n, 4, b, NULL) == 0 || n, "logits");
-        need(nz_engine_portable.logits(plain, in, n, 1, b, NULL) == 0, "logits");
+        need(engine->logits(m, in, n, 1, a, NULL, NULL) == 0, "logits");
+        need(nz_engine_portable.logits(plain, in, n, 4, b, NULL, NULL) == 0 || n, "logits");
+        need(nz_engine_portable.logits(plain, in, n, 1, b, NULL, NULL) == 0, "logits");
         need(memcmp(a, b, n * 512) == 0, "kernels differ");
         uint8_t one[64], two[64];
         const size_t code = engine->ac_encode(m, profile, in, n, one, sizeof one, NULL);
