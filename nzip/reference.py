@@ -837,7 +837,7 @@ class Dynamic:
         self.errors[node] = min(self.errors[node] + (miss * miss >> 16), 2**30 - 1)
         factor, shift = _inverse_root(self.errors[node])
         step = clamp(factor * miss >> (shift - 4), -32767, 32767)
-        if abs(step) >= 128:
+        if abs(step) >= 32:
             self.weights[node] = [
                 clamp(w + rshift_round(v * step, 15), -32768, 32767)
                 for w, v in zip(self.weights[node], self.x, strict=True)
