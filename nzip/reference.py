@@ -797,7 +797,7 @@ class Dynamic:
 
     What is learned is kept apart: for each node, what would have to be added to M1's weights.
     Learned by online logistic regression on M1's outputs, each divided by its root mean square in
-    the first bytes of the block, with one step size for each node (arXiv 1709.07432, section 4).
+    the first bytes of the block, with one step size for each node (arXiv 1709.07432).
     """
 
     def __init__(self, width: int) -> None:
