@@ -23,12 +23,9 @@ NZ_INLINE void product_steps(const nz_matrix *m, int row, const uint8_t *act, in
             }
         }
     for (int l = 0; l < steps; l++) {
-        for (int i = 1; i < parts; i++)
-            acc[l * parts] = _mm512_add_epi32(acc[l * parts], acc[l * parts + i]);
-        acc[l] = acc[l * parts];
-    }
-    for (int l = 0; l < steps; l++) {
-        __m512i z = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(acc[l], mult), bias),
+        __m512i sum = acc[l * parts];
+        for (int i = 1; i < parts; i++) sum = _mm512_add_epi32(sum, acc[l * parts + i]);
+        __m512i z = _mm512_srai_epi32(_mm512_add_epi32(_mm512_mullo_epi32(sum, mult), bias),
                                       NZ_SCALE_SHIFT);
         z = _mm512_min_epi32(_mm512_max_epi32(z, _mm512_set1_epi32(-limit)),
                              _mm512_set1_epi32(limit));
